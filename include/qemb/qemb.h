@@ -1,0 +1,409 @@
+/* qemb.h - quantised embedding tables on any OpenCL device: training (QAT), conversion, serving.
+ *
+ * This header is the manual. It is C11 and C++ and needs nothing but <stddef.h>, <stdint.h>, <stdbool.h>.
+ *
+ * Words   T tables, F features, E rows of a table (num_embeddings), D columns (embedding_dim), B bags of a feature, N all
+ *         lookups of a batch, U distinct rows among them. W master weight (float32), psw per-sample weights.
+ * Qparams a row's scale s and zero point z (both float32). A code is q = clamp(rint(x/s + z), quant_min, quant_max), the
+ *         fake-quantised value fq(x) = (q - z) * s.
+ * Life    every *_create gives an object that the matching *_destroy takes back; destroy accepts NULL. An object made from a
+ *         context must be destroyed before it. Pointers are borrowed for the call unless the text says "keeps".
+ * Errors  a call returns QEMB_OK, or a status after which nothing the caller can see has changed; qemb_last_error() then
+ *         gives this thread one sentence: function, value seen, value wanted.
+ * Waiting calls that name a batch, a bag or a buffer enqueue and return, unless the text says "waits". One context is one
+ *         in-order sequence of work; qemb_context_finish() waits for all of it.
+ * Threads a context and everything made from it may be used by one thread at a time (another gets QEMB_ERR_BUSY); different
+ *         contexts by different threads at once.
+ * Zero    in every descriptor zero means the documented default.
+ */
+#ifndef QEMB_QEMB_H
+#define QEMB_QEMB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <qemb/version.h> /* QEMB_VERSION_MAJOR, _MINOR, _PATCH, QEMB_VERSION_STRING: written by the build */
+
+#if defined(QEMB_STATIC)
+#define QEMB_API
+#elif defined(_WIN32)
+#define QEMB_API __declspec(dllimport)
+#else
+#define QEMB_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Status
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+#define QEMB_STATUS_LIST(X)                                                               \
+    X(QEMB_OK, 0, "success")                                                              \
+    X(QEMB_ERR_ARG, -10001, "an argument is missing or not one of the allowed values")    \
+    X(QEMB_ERR_SHAPE, -10002, "a size or shape does not fit")                             \
+    X(QEMB_ERR_DTYPE, -10003, "an element type is not the one wanted")                    \
+    X(QEMB_ERR_INDEX, -10004, "an index is outside its table")                            \
+    X(QEMB_ERR_OFFSETS, -10005, "offsets do not start at 0, decrease, or miss the end")   \
+    X(QEMB_ERR_RANGE, -10006, "a number is outside its allowed range")                    \
+    X(QEMB_ERR_NONFINITE, -10007, "a number is NaN or infinite")                          \
+    X(QEMB_ERR_OVERFLOW, -10008, "a size product does not fit in 63 bits")                \
+    X(QEMB_ERR_NOMEM, -10009, "memory of the host or the device is exhausted")            \
+    X(QEMB_ERR_DEVICE, -10010, "no such device, or the device failed")                    \
+    X(QEMB_ERR_BUILD, -10011, "a kernel did not compile")                                 \
+    X(QEMB_ERR_IO, -10012, "a file operation failed")                                     \
+    X(QEMB_ERR_CORRUPT, -10013, "a file or packed row is damaged")                        \
+    X(QEMB_ERR_UNSUPPORTED, -10014, "not supported, by design or by this device")         \
+    X(QEMB_ERR_BUSY, -10015, "the context is in use by another thread")                   \
+    X(QEMB_ERR_STATE, -10016, "the call does not fit the state of the object")
+
+typedef enum qemb_status {
+#define QEMB_STATUS_ENUM(name, value, text) name = value,
+    QEMB_STATUS_LIST(QEMB_STATUS_ENUM)
+#undef QEMB_STATUS_ENUM
+} qemb_status;
+
+QEMB_API const char *qemb_status_name(qemb_status status); /* "QEMB_ERR_INDEX" */
+QEMB_API const char *qemb_status_text(qemb_status status); /* "an index is outside its table" */
+
+/* The sentence of the last failed call of this thread; valid until the next failure. Never NULL. */
+QEMB_API const char *qemb_last_error(void);
+
+QEMB_API const char *qemb_version(void); /* of the library that runs; compare with QEMB_VERSION_STRING of the header */
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Context: a device, or the reference engine
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct qemb_context qemb_context;
+
+/* Device   NULL             $QEMB_DEVICE if set and not empty, else the best OpenCL device (GPU, accelerator, CPU; simulators never)
+ *          "reference"      plain C on the host: the same answers, bit for bit, slowly
+ *          "opencl"         the best OpenCL device; "opencl:gpu", "opencl:cpu", "opencl:accelerator" the best of a kind
+ *          "opencl:P:D"     device D of platform P, as `qemb devices` numbers them
+ *          anything else    a part of a device's or platform's name, case ignored
+ * Errors   DEVICE with the list of what there is; NOMEM.
+ * Time     PoCL 30-80 ms; kernels compile when a module is created. */
+QEMB_API qemb_status qemb_context_create(const char *device, qemb_context **ctx);
+QEMB_API void qemb_context_destroy(qemb_context *ctx);
+
+/* Waits until everything enqueued is done, and returns the first error met since the last finish: a failed command
+ * (DEVICE), or a bad index or offset found on the device (INDEX, OFFSETS; see qemb_batch_set_device). */
+QEMB_API qemb_status qemb_context_finish(qemb_context *ctx);
+
+/* What a device offers and what the library made of it. Strings live as long as the context. */
+typedef struct qemb_device_report {
+    const char *engine;            /* "reference" or "opencl" */
+    const char *device;            /* name */
+    const char *platform;          /* name */
+    const char *driver;            /* version */
+    const char *family;            /* kernel family: "cpu" or "gpu" ("plain" for the reference engine) */
+    int64_t memory_bytes;          /* global memory */
+    int64_t max_allocation_bytes;  /* largest single allocation: larger tables lie in several slabs */
+    int64_t max_work_group;        /* work-items */
+    int32_t compute_units;
+    int32_t shuffle;               /* how lanes exchange values: 0 local memory, 1 sub-group shuffle, 2 inline PTX */
+    bool exact_division;           /* float32 / and sqrt are correctly rounded (probed); else integer arithmetic is used */
+    bool exact_fma;                /* fma is one rounding (probed) */
+    bool denormals;                /* subnormal float32 survive (probed) */
+    bool host_memory;              /* tables lie in the host's own memory (CPU devices): huge pages, no copies */
+    bool prefetch;                 /* kernels prefetch rows in software (PoCL) */
+} qemb_device_report;
+QEMB_API qemb_status qemb_context_report(qemb_context *ctx, qemb_device_report *report);
+
+/* Calls visit(user, index, selector, name, platform, is_default) for each device; selector is what qemb_context_create takes. */
+typedef void (*qemb_device_visitor)(void *user, int32_t index, const char *selector, const char *name, const char *platform, bool is_default);
+QEMB_API qemb_status qemb_devices(qemb_device_visitor visit, void *user);
+
+/* The compiler's log of the last kernel that did not build; "" when all built. Lives until the next build. */
+QEMB_API const char *qemb_context_build_log(qemb_context *ctx);
+
+/* Measures how fast the device copies `bytes` from one buffer to another, reads plus writes counted, best of 5: the
+ * yardstick of every bandwidth figure. 0 takes 256 MiB. Waits, allocates twice `bytes`. gbps in 10^9 bytes a second. */
+QEMB_API qemb_status qemb_context_copy_bandwidth(qemb_context *ctx, size_t bytes, double *gbps);
+
+/* Counters since the context was created, for tests of the hot path. */
+typedef struct qemb_counters {
+    int64_t host_allocations; /* heap and page allocations of the library (whole process) */
+    int64_t device_buffers;   /* device buffers created */
+    int64_t programs_built;   /* kernels compiled */
+    int64_t commands;         /* kernels, copies and fills enqueued */
+    int64_t nonfinite_rows;   /* rows with NaN or inf met when observed (state commits and sweeps) */
+    int64_t repaired_rows;    /* moving averages whose min passed max by rounding, set to the current values */
+} qemb_counters;
+QEMB_API qemb_status qemb_context_counters(qemb_context *ctx, qemb_counters *counters);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Buffers: device memory, of the library or of the caller (qemb_opencl.h)
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct qemb_buffer qemb_buffer;
+
+/* Zeroed memory of `bytes`. Errors NOMEM, or UNSUPPORTED if larger than one allocation of the device. */
+QEMB_API qemb_status qemb_buffer_create(qemb_context *ctx, size_t bytes, qemb_buffer **buffer);
+QEMB_API void qemb_buffer_destroy(qemb_buffer *buffer);
+QEMB_API size_t qemb_buffer_bytes(const qemb_buffer *buffer);
+
+/* Copies between host and buffer; offset and bytes must lie inside it (SHAPE). write and read wait. The _async forms return
+ * at once: the host memory must stay untouched until qemb_context_finish(). */
+QEMB_API qemb_status qemb_buffer_write(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source);
+QEMB_API qemb_status qemb_buffer_read(qemb_buffer *buffer, size_t offset, size_t bytes, void *target);
+QEMB_API qemb_status qemb_buffer_write_async(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source);
+QEMB_API qemb_status qemb_buffer_read_async(qemb_buffer *buffer, size_t offset, size_t bytes, void *target);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Quantisation
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+/* How a row's (min, max) follow the row [torch/ao/quantization/observer.py]:
+ *   moving average  first min = cur; then min = min + c*(cur - min), three roundings (c = averaging_constant); max likewise.
+ *                   Where rounding gives min > max both become the current values (torch stops with an assertion).
+ *   min_max         running: min = min(min, cur), max = max(max, cur)
+ *   memoryless      min = cur, max = cur. No state is kept */
+typedef enum qemb_observer { QEMB_OBSERVER_MOVING_AVERAGE = 0, QEMB_OBSERVER_MIN_MAX = 1, QEMB_OBSERVER_MEMORYLESS = 2 } qemb_observer;
+
+/* Which roundings (Q = quant_max - quant_min; one float32 rounding for each written operation):
+ *   torch_cpu   s = (max-min)/Q,  s = s > eps ? s : 1,  z = -min/s,  q = rint(fma(x, 1/s, z)),  fq = ((q-z)*s as if in double)
+ *   torch_cuda  s = (max-min)*(1/Q), ...,                                                       fq = (q-z)*s in float32
+ *   packed      qparams and codes as the layout's packer makes them, fq = fma(scale, q, bias): the bits that are served */
+typedef enum qemb_arithmetic { QEMB_ARITHMETIC_TORCH_CPU = 0, QEMB_ARITHMETIC_TORCH_CUDA = 1, QEMB_ARITHMETIC_PACKED = 2 } qemb_arithmetic;
+
+/* Packed row layouts. D codes of `bits` bits, element 0 in the lowest bits of byte 0. */
+typedef enum qemb_layout {
+    QEMB_LAYOUT_TORCH_ROWWISE = 0, /* codes, then scale and bias: fp32 at 8 bits, fp16 at 4 and 2 (PyTorch, FBGEMM Fused...RowwiseQuantized) */
+    QEMB_LAYOUT_ROWWISE_HALF = 1,  /* codes, then fp16 scale and bias at every width (FBGEMM N-bit) */
+    QEMB_LAYOUT_FBGEMM = 2,        /* fp16 scale and bias, then codes; rows padded to 1 or 16 bytes (FBGEMM inference) */
+    QEMB_LAYOUT_PLANAR = 3         /* codes and qparams in planes of their own, nothing padded (qemb) */
+} qemb_layout;
+
+typedef struct qemb_qconfig {
+    int32_t quant_min, quant_max; /* quant_min < quant_max, both in 0..255 or -128..127, 0 among them. Both 0: no qconfig, refused */
+    qemb_observer observer;
+    float averaging_constant;     /* moving average: 0 < c <= 1; 0 means 1, torch's default for embeddings */
+    float eps;                    /* a smaller scale becomes 1; 0 means 2^-23 */
+    qemb_arithmetic arithmetic;
+    qemb_layout layout;           /* of the `packed` arithmetic */
+    bool observer_off;            /* start with the observer off */
+    bool fake_quant_off;          /* start with fake quantisation off: rows are looked up in float32 */
+} qemb_qconfig;
+
+QEMB_API qemb_qconfig qemb_qconfig_8bit(void);  /* 0..255, moving average with constant 1: default_embedding_qat_qconfig */
+QEMB_API qemb_qconfig qemb_qconfig_4bit(void);  /* 0..15: default_embedding_qat_qconfig_4bit */
+QEMB_API qemb_qconfig qemb_qconfig_2bit(void);  /* 0..3 */
+QEMB_API qemb_qconfig qemb_qconfig_float(void); /* observer and fake quantisation off: a float table */
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Modules
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+typedef enum qemb_dtype { QEMB_FLOAT32 = 0, QEMB_FLOAT16 = 1, QEMB_BFLOAT16 = 2, QEMB_FLOAT64 = 3, QEMB_INT32 = 4, QEMB_INT64 = 5 } qemb_dtype;
+typedef enum qemb_mode { QEMB_MODE_MEAN = 0, QEMB_MODE_SUM = 1, QEMB_MODE_MAX = 2 } qemb_mode; /* mean is torch's default */
+
+typedef struct qemb_embedding_bag qemb_embedding_bag; /* T tables looked up together; one table is the usual module */
+typedef struct qemb_embedding qemb_embedding;         /* one table, one row a lookup, no pooling */
+
+/* One table. W[E][D] starts as `weight` (host, copied), or lives in `weight_buffer` (device, kept, not copied: the caller's memory
+ * is the table), or is N(0,1) from `seed` with a zero padding row. A given weight keeps its padding row.
+ * padding_idx   -E..E-1, negative counts from the end: the row adds nothing to a bag, is not counted, gets no gradient.
+ * max_norm      each looked-up row (after fake quantisation) whose norm_type-norm exceeds max_norm is scaled to it; where fake
+ *               quantisation is off that changes the master weight, as in torch. max_norm >= 0, norm_type > 0 or inf. */
+typedef struct qemb_table_desc {
+    int64_t num_embeddings, embedding_dim;
+    bool has_padding_idx;
+    int64_t padding_idx;
+    bool has_max_norm;
+    float max_norm;
+    float norm_type; /* 0 means 2 */
+    qemb_dtype dtype; /* float32; others are refused (UNSUPPORTED) */
+    qemb_qconfig qconfig;
+    const float *weight;        /* [E][D] or NULL */
+    qemb_buffer *weight_buffer; /* [E][D] or NULL */
+    uint64_t seed;
+    const char *name; /* for files and messages; NULL: "table0", "table1", ... Copied */
+} qemb_table_desc;
+
+/* Options of a module, in torch's words. */
+typedef struct qemb_bag_options {
+    qemb_mode mode;
+    bool scale_grad_by_freq;  /* gradients divided by the row's count in the batch; not with max */
+    bool sparse;              /* gradients asked for come as COO, not with max */
+    bool include_last_offset; /* offsets has one entry more, the end; else the last bag runs to N */
+} qemb_bag_options;
+
+/* torch.ao.nn.qat.EmbeddingBag(num_embeddings, embedding_dim, max_norm, norm_type, scale_grad_by_freq, mode, sparse, _weight,
+ * include_last_offset, padding_idx, qconfig, device, dtype). Errors SHAPE, RANGE, ARG, UNSUPPORTED, NOMEM, BUILD. Compiles kernels. */
+typedef struct qemb_embedding_bag_desc {
+    int64_t num_embeddings, embedding_dim;
+    bool has_padding_idx;
+    int64_t padding_idx;
+    bool has_max_norm;
+    float max_norm;
+    float norm_type;
+    qemb_dtype dtype;
+    qemb_qconfig qconfig;
+    const float *weight;
+    qemb_buffer *weight_buffer;
+    uint64_t seed;
+    const char *name;
+    qemb_mode mode;
+    bool scale_grad_by_freq;
+    bool sparse;
+    bool include_last_offset;
+} qemb_embedding_bag_desc;
+QEMB_API qemb_status qemb_embedding_bag_create(qemb_context *ctx, const qemb_embedding_bag_desc *desc, qemb_embedding_bag **bag);
+QEMB_API void qemb_embedding_bag_destroy(qemb_embedding_bag *bag);
+
+/* A collection: F features looked up in T tables in one launch. feature f reads table feature_table[f] (NULL: F = T, f reads f);
+ * several features may share a table. Input is feature-major as TorchRec and FBGEMM have it: bag b of feature f is bag f*B + b of
+ * indices and offsets. Output is out[B][sum of D over the features], feature after feature. */
+typedef struct qemb_collection_desc {
+    const qemb_table_desc *tables; /* [T] */
+    int32_t num_tables;
+    const int32_t *feature_table; /* [F] or NULL */
+    int32_t num_features;         /* 0 with feature_table NULL */
+    qemb_bag_options options;
+} qemb_collection_desc;
+QEMB_API qemb_status qemb_embedding_bag_collection_create(qemb_context *ctx, const qemb_collection_desc *desc, qemb_embedding_bag **bag);
+
+/* The float module of torch.nn as a QAT module and back (torch's from_float and to_float): the desc of a module from its weights
+ * and options. from_float is a create with a qconfig and weight_buffer or weight; to_float gives the table's desc, its weight_buffer
+ * the live master weight (shared, as in torch; borrowed until the bag is destroyed), its qconfig that of a float module. */
+QEMB_API qemb_status qemb_embedding_bag_from_float(const qemb_embedding_bag *source, const qemb_qconfig *qconfig, qemb_embedding_bag **bag);
+QEMB_API qemb_status qemb_embedding_bag_to_float(const qemb_embedding_bag *source, qemb_embedding_bag **bag);
+
+/* torch.ao.nn.qat.Embedding: out[i][D] = fq(W[indices[i]]) for input of any shape. */
+typedef struct qemb_embedding_desc {
+    int64_t num_embeddings, embedding_dim;
+    bool has_padding_idx;
+    int64_t padding_idx;
+    bool has_max_norm;
+    float max_norm;
+    float norm_type;
+    qemb_dtype dtype;
+    qemb_qconfig qconfig;
+    const float *weight;
+    qemb_buffer *weight_buffer;
+    uint64_t seed;
+    const char *name;
+    bool scale_grad_by_freq;
+    bool sparse;
+} qemb_embedding_desc;
+QEMB_API qemb_status qemb_embedding_create(qemb_context *ctx, const qemb_embedding_desc *desc, qemb_embedding **embedding);
+QEMB_API void qemb_embedding_destroy(qemb_embedding *embedding);
+/* The same module as a bag without pooling: for every call below. Lives as long as the embedding. */
+QEMB_API qemb_embedding_bag *qemb_embedding_as_bag(qemb_embedding *embedding);
+QEMB_API qemb_status qemb_embedding_from_float(const qemb_embedding *source, const qemb_qconfig *qconfig, qemb_embedding **embedding);
+QEMB_API qemb_status qemb_embedding_to_float(const qemb_embedding *source, qemb_embedding **embedding);
+
+/* Shape and options as created. */
+typedef struct qemb_bag_info {
+    int32_t num_tables, num_features;
+    int64_t output_dim;   /* sum of D over the features */
+    qemb_bag_options options;
+    bool pooled;          /* false for a qemb_embedding */
+    int64_t weight_bytes; /* of all tables */
+    int64_t state_bytes;  /* observer state held now */
+    int64_t forwards;     /* forward calls so far */
+} qemb_bag_info;
+QEMB_API qemb_status qemb_embedding_bag_info(const qemb_embedding_bag *bag, qemb_bag_info *info);
+QEMB_API qemb_status qemb_embedding_bag_table(const qemb_embedding_bag *bag, int32_t table, qemb_table_desc *desc);
+
+/* Rows [first, first+count) of the master weight, to and from the host. Both wait. A write commits the rows' observer state first. */
+QEMB_API qemb_status qemb_embedding_bag_read_weight(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, float *target);
+QEMB_API qemb_status qemb_embedding_bag_write_weight(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const float *source);
+
+/* Observer state of rows [first, first+count) after the last forward, each array [count] or NULL: the buffers min_val, max_val, scale,
+ * zero_point of torch's module. Before the first observation min and max are NaN, scale 1, zero point 0. Waits. */
+QEMB_API qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, float *min_val,
+                                                      float *max_val, float *scale, float *zero_point);
+/* Puts a state in (from a state dict): min_val and max_val [count], for all rows of the table at once. Waits. */
+QEMB_API qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const float *min_val,
+                                                       const float *max_val);
+/* Brings the stored state of every row up to the last forward: the one call that passes over a table. No call needs it. */
+QEMB_API qemb_status qemb_embedding_bag_observe_all(qemb_embedding_bag *bag);
+
+/* torch's enable/disable_observer and enable/disable_fake_quant, for one table or QEMB_ALL_TABLES, from the next forward on. With the
+ * observer off the qparams of the last observation stay in use; a table that was never observed refuses to look up (STATE). */
+#define QEMB_ALL_TABLES (-1)
+QEMB_API qemb_status qemb_embedding_bag_set_observer(qemb_embedding_bag *bag, int32_t table, bool on);
+QEMB_API qemb_status qemb_embedding_bag_set_fake_quant(qemb_embedding_bag *bag, int32_t table, bool on);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Batch: indices, offsets and per-sample weights, checked once
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct qemb_batch qemb_batch;
+
+/* What happens to an index outside [0, E). CHECK: the call fails (host) or every kernel of the batch does nothing (device).
+ * SKIP: it contributes nothing and is counted. TRUST: the caller vouches; nothing is counted (still no access outside the table).
+ * Offsets are checked in every mode. */
+typedef enum qemb_check { QEMB_CHECK = 0, QEMB_SKIP = 1, QEMB_TRUST = 2 } qemb_check;
+
+/* Input for F*B bags, in host memory. 1-D: indices[N] and offsets, offsets[0] = 0, not decreasing, F*B of them (the last bag then runs
+ * to N) or, with include_last_offset, F*B + 1, the last equal to N. 2-D: offsets NULL, indices[F*B][columns]; include_last_offset is then
+ * ignored. An embedding takes indices[N] alone (columns ignored). indices and offsets are int32 or int64, offsets_dtype 0 means the same.
+ * psw[N] or NULL; only with mode sum. */
+typedef struct qemb_input {
+    const void *indices;
+    int64_t num_indices; /* N < 2^31 */
+    qemb_dtype indices_dtype;
+    const void *offsets;
+    int64_t num_offsets;
+    qemb_dtype offsets_dtype;
+    int64_t columns;
+    const float *per_sample_weights;
+    int64_t num_per_sample_weights; /* N, or 0 with NULL */
+    qemb_check check;
+} qemb_input;
+
+/* The same on the device: buffers are kept until the next set, and read when a kernel runs. */
+typedef struct qemb_device_input {
+    qemb_buffer *indices;
+    int64_t num_indices;
+    qemb_dtype indices_dtype;
+    qemb_buffer *offsets;
+    int64_t num_offsets;
+    qemb_dtype offsets_dtype;
+    int64_t columns;
+    qemb_buffer *per_sample_weights;
+    int64_t num_per_sample_weights;
+    qemb_check check;
+} qemb_device_input;
+
+QEMB_API qemb_status qemb_batch_create(qemb_context *ctx, qemb_batch **batch);
+QEMB_API void qemb_batch_destroy(qemb_batch *batch);
+
+/* Copies and checks host input against the tables of `bag`; the host arrays may be reused at once. A batch may be set again and
+ * again; with two batches the next can be set while the device works on the first. Errors INDEX and OFFSETS name the first bad
+ * position and value; SHAPE, DTYPE, UNSUPPORTED (psw with mean or max). A refused set leaves the batch as it was. */
+QEMB_API qemb_status qemb_batch_set(qemb_batch *batch, const qemb_embedding_bag *bag, const qemb_input *input);
+
+/* Input that lies on the device. A kernel checks it: under QEMB_CHECK the later kernels of this batch write nothing if it found a bad
+ * offset or index, and the error comes out at qemb_context_finish() or qemb_batch_status(). */
+QEMB_API qemb_status qemb_batch_set_device(qemb_batch *batch, const qemb_embedding_bag *bag, const qemb_device_input *input);
+
+/* Waits; QEMB_OK, or INDEX or OFFSETS with the first bad position. skipped (or NULL) counts the ids left out under QEMB_SKIP. */
+QEMB_API qemb_status qemb_batch_status(qemb_batch *batch, int64_t *skipped);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Forward
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+/* out[b][c] = pool over i in bag b of psw[i] * fq(W[indices[i]][c])                       out[B][output_dim] float32
+ * pool    sum in position order from 0, plain additions; with psw fma(psw, fq, acc), or acc + RN(psw * fq) where the table has a
+ *         padding_idx (torch's two paths); mean divides the sum by max(1, lookups that are not padding); max keeps the earliest of equals,
+ *         NaN wins. An empty bag is 0 in every mode. An embedding writes out[N][D].
+ * fq      observes each row it reads (as it is, after the steps so far), then uses the new qparams [torch FakeQuantize.forward]
+ * cost    reads each looked-up row once; passes over no table, writes no observer state
+ * errors  STATE (batch not set for this bag, observer off and never observed), SHAPE (out too small); out is untouched
+ * returns before the device is done */
+QEMB_API qemb_status qemb_embedding_bag_forward(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *out);
+QEMB_API qemb_status qemb_embedding_forward(qemb_embedding *embedding, qemb_batch *batch, qemb_buffer *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

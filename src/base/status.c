@@ -1,0 +1,56 @@
+/* status.c - names of the status codes and the last sentence of each thread. */
+#include "base/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#if defined(_MSC_VER)
+#define THREAD_LOCAL __declspec(thread)
+#else
+#define THREAD_LOCAL _Thread_local
+#endif
+
+/* One sentence a thread: no allocation on the way to an error, and a call without a context can explain itself too. */
+static THREAD_LOCAL char last_error[2048];
+
+const char *qemb_last_error(void) {
+    return last_error;
+}
+
+const char *qemb_status_name(qemb_status status) {
+    switch (status) {
+#define CASE(name, value, text) \
+    case name:                  \
+        return #name;
+        QEMB_STATUS_LIST(CASE)
+#undef CASE
+    }
+    return "unknown status";
+}
+
+const char *qemb_status_text(qemb_status status) {
+    switch (status) {
+#define CASE(name, value, text) \
+    case name:                  \
+        return text;
+        QEMB_STATUS_LIST(CASE)
+#undef CASE
+    }
+    return "not a status of this library";
+}
+
+qemb_status qemb__fail(qemb_status code, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(last_error, sizeof last_error, format, args);
+    va_end(args);
+    return code;
+}
+
+qemb_status qemb__fail_in(qemb_status code, const char *prefix) {
+    char inner[sizeof last_error];
+    memcpy(inner, last_error, sizeof inner);
+    (void)snprintf(last_error, sizeof last_error, "%s: %.*s", prefix, (int)(sizeof last_error - strlen(prefix) - 3), inner);
+    return code;
+}

@@ -1,0 +1,37 @@
+/* status.h - how a call fails: the code and its sentence come from one expression.
+ *
+ * REQUIRE and TRY assume a local `qemb_status st` and one exit label `done` in the function. */
+#ifndef QEMB_BASE_STATUS_H
+#define QEMB_BASE_STATUS_H
+
+#include <qemb/qemb.h>
+
+#if defined(__GNUC__)
+#define QEMB__PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define QEMB__PRINTF(fmt, args)
+#endif
+
+/* Records the sentence for qemb_last_error() of this thread and returns `code`. */
+qemb_status qemb__fail(qemb_status code, const char *format, ...) QEMB__PRINTF(2, 3);
+
+/* Puts "prefix: " before the sentence recorded last, to name the caller of a failed inner call. Returns `code`. */
+qemb_status qemb__fail_in(qemb_status code, const char *prefix);
+
+#define REQUIRE(condition, code, ...)             \
+    do {                                          \
+        if (!(condition)) {                       \
+            st = qemb__fail((code), __VA_ARGS__); \
+            goto done;                            \
+        }                                         \
+    } while (0)
+
+#define TRY(call)             \
+    do {                      \
+        st = (call);          \
+        if (st != QEMB_OK) {  \
+            goto done;        \
+        }                     \
+    } while (0)
+
+#endif
