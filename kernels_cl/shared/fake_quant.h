@@ -1,0 +1,178 @@
+/* fake_quant.h - the arithmetic of a fake-quantised row, written once for every engine and kernel family.
+ *
+ * C11 and OpenCL C. The includer defines QV, the type that holds elements: float in C, float4 or float16 in kernels. One rounding
+ * for each written operation, Q_FMA where the contract has a fused one; nothing may be contracted or reordered.
+ *
+ * Rules: torch/ao/quantization/observer.py (qparams), aten/.../QuantizedOpKernels.cpp (torch_cpu), FakeQuantizeCore.cu (torch_cuda). */
+#ifndef Q_FAKE_QUANT_H
+#define Q_FAKE_QUANT_H
+
+#ifndef QV
+#error "QV, the type that holds elements, is defined by the includer"
+#endif
+
+#ifdef __OPENCL_VERSION__
+#define Q_FMA(a, b, c) fma((a), (b), (c))
+#define Q_ABS(x)       fabs(x)
+#else
+#include <math.h>
+#define Q_FMA(a, b, c) fmaf((a), (b), (c))
+#define Q_ABS(x)       fabsf(x)
+#endif
+#define Q_SPLAT(s) ((QV)(s))
+
+/* Division and square root correctly rounded: the operators where the device has them so (probed), else integer arithmetic. */
+#ifdef Q_SOFT_DIVISION
+#define Q_DIV(a, b) q_div_soft((a), (b))
+#define Q_SQRT(a)   q_sqrt_soft(a)
+#else
+#define Q_DIV(a, b) ((a) / (b))
+#ifdef __OPENCL_VERSION__
+#define Q_SQRT(a) sqrt(a)
+#else
+#define Q_SQRT(a) sqrtf(a)
+#endif
+#endif
+
+/* How elements of one row become codes and values. For torch arithmetics zero is the zero point z; for packed it is the bias. */
+typedef struct q_qparams {
+    float scale, zero;
+    float inverse; /* of the scale: what elements are multiplied by */
+    q_i32 exact;   /* no element can leave the code range and |z| < 2^20: the short forms below give the same bits */
+} q_qparams;
+
+/* ---- observers ---------------------------------------------------------------------------------------------------- */
+
+/* One observation of a row whose current range is (lo, hi). 1 when rounding gave min > max and both were set to the row's. */
+static inline q_i32 q_observe(const q_i32 observer, const float constant, const float lo, const float hi, float *min_val, float *max_val) {
+    if (observer == Q_MIN_MAX) {
+        *min_val = lo < *min_val || lo != lo ? lo : *min_val;
+        *max_val = hi > *max_val || hi != hi ? hi : *max_val;
+        return 0;
+    }
+    const float down = lo - *min_val;
+    const float up = hi - *max_val;
+    const float step_down = constant * down;
+    const float step_up = constant * up;
+    *min_val = *min_val + step_down;
+    *max_val = *max_val + step_up;
+    if (*min_val > *max_val) {
+        *min_val = lo;
+        *max_val = hi;
+        return 1;
+    }
+    return 0;
+}
+
+/* The state of a row after `count` observations, given the stored state and the row's current range (lo, hi): every observation that
+ * the stored state misses saw the row as it is now, because whatever changes a row stores its state first. Stops at the fixed point:
+ * at most two applications for constant 1 and for min_max. A memoryless state is a snapshot of the last observation. Returns how often
+ * rounding had to be repaired. */
+static inline q_i32 q_catch_up(const q_i32 observer, const float constant, const float lo, const float hi, const q_i64 count, q_state *state) {
+    q_i64 missed = count - state->count;
+    q_i32 repaired = 0;
+    if (missed > 0 && (state->count == 0 || observer == Q_MEMORYLESS)) {
+        state->min_val = lo;
+        state->max_val = hi;
+        missed = observer == Q_MEMORYLESS ? 0 : missed - 1;
+    }
+    for (; missed > 0; missed--) {
+        const float old_min = state->min_val;
+        const float old_max = state->max_val;
+        repaired += q_observe(observer, constant, lo, hi, &state->min_val, &state->max_val);
+        if ((state->min_val == old_min && state->max_val == old_max) || state->min_val != state->min_val) {
+            break;
+        }
+    }
+    state->count = count > state->count ? count : state->count;
+    return repaired;
+}
+
+/* ---- qparams ------------------------------------------------------------------------------------------------------ */
+
+/* s = (max - min) / Q, 1 where that is not above eps; z = -min / s. A NaN range gives s = 1, z = NaN: a row of NaN. */
+static inline q_qparams q_qparams_torch(const float min_val, const float max_val, const float range, const float inverse_range, const float eps,
+                                        const q_i32 arithmetic) {
+    q_qparams p;
+    const float width = max_val - min_val;
+    const float s0 = arithmetic == Q_TORCH_CUDA ? width * inverse_range : Q_DIV(width, range);
+    p.scale = s0 > eps ? s0 : 1.0f;
+    p.zero = Q_DIV(-min_val, p.scale);
+    p.inverse = Q_DIV(1.0f, p.scale);
+    p.exact = 0;
+    return p;
+}
+
+/* Whether every element of a row with range (lo, hi) has a code in range without clamping: the code of x is rint((x - min)/s) up to an
+ * error below 2^-22 |z| + 2^-14, which is below 1/2 while |z| < 2^20. */
+static inline q_i32 q_is_exact(const q_qparams p, const float qmin, const float min_val, const float max_val, const float lo, const float hi) {
+    return qmin == 0.0f && lo >= min_val && hi <= max_val && Q_ABS(p.zero) < 1048576.0f;
+}
+
+/* ---- elements ------------------------------------------------------------------------------------------------------ */
+
+/* Half to even, exact while |t| < 2^22. */
+static inline QV q_round(const QV t) {
+    return (t + Q_SPLAT(12582912.0f)) - Q_SPLAT(12582912.0f);
+}
+
+/* The rounded code before clamping to [qmin, qmax], itself held to [qmin - 1, qmax + 1]; outside [qmin, qmax] means masked. NaN stays NaN. */
+static inline QV q_raw_code(const QV t, const float qmin, const float qmax) {
+    const QV low = Q_SPLAT(qmin - 1.0f);
+    const QV high = Q_SPLAT(qmax + 1.0f);
+    const QV a = t < low ? low : t;
+    return q_round(a > high ? high : a);
+}
+
+static inline QV q_clamp(const QV r, const float qmin, const float qmax) {
+    const QV a = r < Q_SPLAT(qmin) ? Q_SPLAT(qmin) : r;
+    return a > Q_SPLAT(qmax) ? Q_SPLAT(qmax) : a;
+}
+
+/* RN32(((double)q - (double)z) * (double)s) without double: h + l = q - z exactly, p + e = (h + l) * s to 48 bits. */
+static inline QV q_dequant_cpu(const QV q, const float zero, const float scale) {
+    const QV z = Q_SPLAT(zero);
+    const QV s = Q_SPLAT(scale);
+    const QV h = q - z;
+    const QV b = h - q;
+    const QV l = (q - (h - b)) - (z + b);
+    const QV p = h * s;
+    return p + Q_FMA(l, s, Q_FMA(h, s, -p));
+}
+
+/* The same value for integer q and |z| < 2^24: then q is a multiple of ulp(z), and the short difference is exact too. */
+static inline QV q_dequant_cpu_exact(const QV q, const float zero, const float scale) {
+    const QV z = Q_SPLAT(zero);
+    const QV s = Q_SPLAT(scale);
+    const QV h = q - z;
+    const QV b = h - q;
+    const QV l = z + b; /* minus the rounding error of h */
+    const QV p = h * s;
+    return p + Q_FMA(l, -s, Q_FMA(h, s, -p));
+}
+
+/* Fake-quantised elements of a row. The branches are uniform over the row. */
+static inline QV q_fake_quant(const QV x, const q_qparams p, const float qmin, const float qmax, const q_i32 arithmetic) {
+    if (arithmetic == Q_PACKED) {
+        const QV t = (x - Q_SPLAT(p.zero)) * Q_SPLAT(p.inverse);
+        const QV q = q_clamp(q_raw_code(t, qmin, qmax), qmin, qmax);
+        return Q_FMA(Q_SPLAT(p.scale), q, Q_SPLAT(p.zero));
+    }
+    const QV t = Q_FMA(x, Q_SPLAT(p.inverse), Q_SPLAT(p.zero));
+    if (p.exact) {
+        const QV q = q_round(t);
+        return arithmetic == Q_TORCH_CPU ? q_dequant_cpu_exact(q, p.zero, p.scale) : (q - Q_SPLAT(p.zero)) * Q_SPLAT(p.scale);
+    }
+    const QV q = q_clamp(q_raw_code(t, qmin, qmax), qmin, qmax);
+    return arithmetic == Q_TORCH_CPU ? q_dequant_cpu(q, p.zero, p.scale) : (q - Q_SPLAT(p.zero)) * Q_SPLAT(p.scale);
+}
+
+/* 1 where the element was inside the code range before clamping (its gradient passes), else 0. */
+static inline QV q_mask(const QV x, const q_qparams p, const float qmin, const float qmax, const q_i32 arithmetic) {
+    const QV t = arithmetic == Q_PACKED ? (x - Q_SPLAT(p.zero)) * Q_SPLAT(p.inverse) : Q_FMA(x, Q_SPLAT(p.inverse), Q_SPLAT(p.zero));
+    const QV r = q_raw_code(t, qmin, qmax);
+    const QV above = r >= Q_SPLAT(qmin) ? Q_SPLAT(1.0f) : Q_SPLAT(0.0f);
+    return r <= Q_SPLAT(qmax) ? above : Q_SPLAT(0.0f);
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* types.h - what host and device both see: fixed-width integers, table and feature descriptors, observer state, arguments.
+ *
+ * C11 and OpenCL C. No pointer travels in a buffer; every struct has the same layout on both sides, which the host asserts
+ * (src/core/tables.c) and a kernel checks once a context (src/opencl/probe.c). */
+#ifndef Q_TYPES_H
+#define Q_TYPES_H
+
+#ifdef __OPENCL_VERSION__
+typedef char q_i8;
+typedef uchar q_u8;
+typedef short q_i16;
+typedef ushort q_u16;
+typedef int q_i32;
+typedef uint q_u32;
+typedef long q_i64;
+typedef ulong q_u64;
+#else
+#include <stdint.h>
+typedef int8_t q_i8;
+typedef uint8_t q_u8;
+typedef int16_t q_i16;
+typedef uint16_t q_u16;
+typedef int32_t q_i32;
+typedef uint32_t q_u32;
+typedef int64_t q_i64;
+typedef uint64_t q_u64;
+#endif
+
+/* q_table.flags */
+#define Q_OBSERVER_ON   1 /* a forward observes the rows it reads */
+#define Q_FAKE_QUANT_ON 2 /* a forward fake-quantises; else it looks up float rows */
+#define Q_HAS_STATE     4 /* stored min and max exist: qparams come from state and row, else from the row alone */
+#define Q_HAS_NORM      8 /* max_norm */
+
+/* q_table.observer, .arithmetic, .layout: the values of the enums in qemb.h */
+#define Q_MOVING_AVERAGE 0
+#define Q_MIN_MAX        1
+#define Q_MEMORYLESS     2
+#define Q_TORCH_CPU      0
+#define Q_TORCH_CUDA     1
+#define Q_PACKED         2
+
+#define Q_MODE_MEAN 0
+#define Q_MODE_SUM  1
+#define Q_MODE_MAX  2
+#define Q_MODE_NONE 3
+
+/* A run of lookups of one row longer than this is summed in parts of this many, and the parts are combined in a fixed tree. */
+#define Q_PART 32
+
+/* One table, 128 bytes. Row r lies in slab (slab + (r >> row_shift)) at element base + (r & mask) * dim, and in the arrays with one
+ * entry a row at state_base + (r & mask); mask = 2^row_shift - 1. A table in one slab has row_shift 62. */
+typedef struct q_table {
+    q_i64 rows;
+    q_i64 padding_idx; /* -1: none */
+    q_i64 row0;        /* rows of all tables before this one: row r has number row0 + r in the module */
+    q_i64 base;
+    q_i64 state_base;
+    q_i64 observed; /* observations so far are step + observed while the observer is on, observed while it is off */
+    q_i32 dim;
+    q_i32 slab;
+    q_i32 row_shift;
+    q_i32 flags; /* 64 bytes: all that a float lookup reads */
+    float qmin, qmax;
+    float range;         /* qmax - qmin */
+    float inverse_range; /* 1 / range, for torch_cuda */
+    float eps;
+    float constant; /* averaging constant */
+    float max_norm, norm_type;
+    q_i32 observer, arithmetic, layout, bits;
+    q_i64 spare[2];
+} q_table;
+
+/* One feature, 16 bytes: which table, which number in the input, which first column of the output. */
+typedef struct q_feature {
+    q_i32 table;
+    q_i32 index;
+    q_i64 column;
+} q_feature;
+
+/* Observer state of one row, 16 bytes, one load. count 0: never observed. */
+typedef struct q_state {
+    float min_val, max_val;
+    q_i64 count; /* observations that min_val and max_val include */
+} q_state;
+
+/* Status words of a batch; a kernel of the batch does nothing when one of the first two is not Q_NO_ERROR. */
+#define Q_NO_ERROR      0xffffffffu
+#define Q_STATUS_OFFSET 0 /* smallest bad position in offsets */
+#define Q_STATUS_INDEX  1 /* smallest bad position in indices (QEMB_CHECK only) */
+#define Q_STATUS_SKIPS  2 /* ids left out (QEMB_SKIP) */
+#define Q_STATUS_WORDS  4
+
+/* The lookups of a batch as kernels read them. Bag b of feature f is g = f * bags + b; it covers positions
+ * [offsets[g], g + 1 < num_offsets ? offsets[g + 1] : lookups), or [g * columns, (g + 1) * columns) when columns > 0.
+ * The *_at are element offsets into the buffers. */
+typedef struct q_batch {
+    q_i64 bags; /* of one feature */
+    q_i64 lookups;
+    q_i64 columns;
+    q_i64 num_offsets;
+    q_i64 indices_at, offsets_at, weights_at;
+} q_batch;
+
+/* bag_forward: features [first_feature, first_feature + num_features) of the launch. */
+typedef struct q_bag_forward {
+    q_batch batch;
+    q_i64 out_at, out_stride;
+    q_i64 step; /* number of this forward, from 1 */
+    q_i32 first_feature, num_features;
+} q_bag_forward;
+
+#endif
