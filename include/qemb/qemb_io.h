@@ -90,6 +90,77 @@ QEMB_API qemb_status qemb_safetensors_metadata_at(const qemb_safetensors *file, 
 QEMB_API qemb_status qemb_safetensors_read_rows(const qemb_safetensors *file, const char *name, int64_t first, int64_t count,
                                                 void *target);
 
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Click logs: reading
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+/* A row is a label (0 or 1), 13 counts and 26 categories. Forms:
+ *   TSV     Criteo's own: 40 columns between tabs, one row a line: label | 13 decimal integers | 26 numbers of 1 to 8
+ *           hexadecimal digits; an empty column is a missing value and reads as 0 (as dlrm's data_utils.py has it)
+ *   BINARY  the MLPerf loader's: records of 40 little-endian int32 in the same order (dlrm's data_loader_terabyte.py)
+ * Both may be gzip-compressed, told by their first bytes. */
+enum { QEMB_CLICK_DENSE = 13, QEMB_CLICK_SPARSE = 26, QEMB_CLICK_COLUMNS = 40, QEMB_CLICK_NAMED_FAULTS = 16 };
+
+typedef enum qemb_click_form { QEMB_CLICK_AUTO = 0, QEMB_CLICK_TSV = 1, QEMB_CLICK_BINARY = 2 } qemb_click_form;
+
+/* How a category v of feature f becomes an id:
+ *   MODULO      v mod num_embeddings[f]
+ *   FIRST_SEEN  0, 1, 2, ... in the order in which the values of the feature occur in the file from its first row, also when
+ *               reading starts later: readers of different parts of one file agree. Takes 8 to 16 bytes a distinct value. */
+typedef enum qemb_click_ids { QEMB_CLICK_MODULO = 0, QEMB_CLICK_FIRST_SEEN = 1 } qemb_click_ids;
+
+/* A row that does not parse ends the reading (REFUSE), or is left out, counted, and the first QEMB_CLICK_NAMED_FAULTS kept
+ * with their line and column (SKIP). It never turns into zeros. */
+typedef enum qemb_click_faults { QEMB_CLICK_REFUSE = 0, QEMB_CLICK_SKIP = 1 } qemb_click_faults;
+
+/* What becomes of a count x: log(1 + max(x, 0)), or max(x, 0) itself. */
+typedef enum qemb_click_counts { QEMB_CLICK_LOG1P = 0, QEMB_CLICK_RAW = 1 } qemb_click_counts;
+
+typedef struct qemb_click_desc {
+    const char *path;
+    const int64_t *num_embeddings; /* [26] sizes of the tables; NULL: Kaggle's (MODULO), no limit (FIRST_SEEN) */
+    int64_t first_row;             /* rows before it are read over; faulty rows have no number */
+    int64_t row_count;             /* rows after that many are not seen; 0: to the end of the file */
+    qemb_click_form form;
+    qemb_click_ids ids;
+    qemb_click_faults faults;
+    qemb_click_counts counts;
+} qemb_click_desc;
+
+typedef struct qemb_click_reader qemb_click_reader;
+
+/* Opens a log and looks at its beginning. Errors: IO, UNSUPPORTED (not a regular file), CORRUPT (an empty file), RANGE (a
+ * table size outside 1 .. 2^31 - 1, a negative row number). */
+QEMB_API qemb_status qemb_click_reader_open(const qemb_click_desc *desc, qemb_click_reader **reader);
+QEMB_API void qemb_click_reader_close(qemb_click_reader *reader);
+
+/* Up to `capacity` rows:  ids[26][rows] (feature-major: feature f of row b is ids[f * rows + b]), dense[rows][13],
+ * labels[rows]; dense and labels may be NULL. *rows is below capacity only at the end, and 0 from then on.
+ * Errors   CORRUPT with file, line and column (both from 1) for a wrong number of columns, a label other than 0 or 1, a count
+ *          that is not an int32, a category that is not hexadecimal, a line above 4096 bytes, a file that ends inside a row;
+ *          INDEX when FIRST_SEEN meets more values than the table has rows (a faulty row too). The arrays hold rubbish then,
+ *          and the reader repeats the error until it is rewound.
+ * A last line without a newline counts as whole if its last column has all eight digits, and as cut otherwise. */
+QEMB_API qemb_status qemb_click_reader_next(qemb_click_reader *reader, int64_t capacity, int32_t *ids, float *dense, float *labels,
+                                            int64_t *rows);
+
+/* Back to first_row, for the next epoch; ids stay what they were and the count of faults starts again. */
+QEMB_API qemb_status qemb_click_reader_rewind(qemb_click_reader *reader);
+
+/* Progress: bytes of the file behind us (compressed ones of a gzip file) and in all, for a bar. */
+QEMB_API void qemb_click_reader_progress(const qemb_click_reader *reader, int64_t *bytes_done, int64_t *bytes_total);
+
+/* Rows left out so far under SKIP, and the sentence of the index-th one ("line 7, column 3: ..."); NULL past the last kept. */
+QEMB_API int64_t qemb_click_reader_fault_count(const qemb_click_reader *reader);
+QEMB_API const char *qemb_click_reader_fault(const qemb_click_reader *reader, int64_t index);
+
+/* Distinct values met so far by FIRST_SEEN, per feature: the table sizes that the log needs. Zeros under MODULO. */
+QEMB_API void qemb_click_reader_cardinalities(const qemb_click_reader *reader, int64_t cardinalities[QEMB_CLICK_SPARSE]);
+
+/* Kaggle's table sizes (33,762,577 rows in all) times scale, each rounded up and at least min(its size, 4). scale in (0, 1];
+ * anything else gives Kaggle's own. */
+QEMB_API void qemb_click_cardinalities(double scale, int64_t cardinalities[QEMB_CLICK_SPARSE]);
+
 #ifdef __cplusplus
 }
 #endif
