@@ -161,6 +161,67 @@ QEMB_API void qemb_click_reader_cardinalities(const qemb_click_reader *reader, i
  * anything else gives Kaggle's own. */
 QEMB_API void qemb_click_cardinalities(double scale, int64_t cardinalities[QEMB_CLICK_SPARSE]);
 
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Click logs: making one
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+/* Rows in Criteo's form with a truth that can be learnt, and known:
+ *
+ *   logit = bias + signal * (0.50 counts + 0.74 categories + 0.45 pairs of categories), each of the three scaled to mean 0 and
+ *   deviation 1:  counts      13 log-normal counts, linear in log(1 + count)
+ *                 categories  an effect of each of the 26 ids
+ *                 pairs       dot products of planted factors of the ids, all 26 * 25 / 2 of them
+ *   P(label = 1) = 1 / (1 + exp(-logit)), 25.6 % on average
+ *
+ * Ids follow Zipf-Mandelbrot, P(rank r) ~ (r + 3)^-alpha, and are scattered over their table by a permutation. A category is
+ * written as a hash v with v mod num_embeddings[f] = id, so that QEMB_CLICK_MODULO with the same sizes gives the ids back
+ * without collisions. Values are missing as often as in Criteo's columns; id 0 of a table stands for "missing".
+ *
+ * Row r depends on (descriptor, r) alone, on every machine: parts of a log can be made apart, and two ranges of rows
+ * are a training set and a fresh test set of the same truth. Source of the plan: workloads of DLRM, FBGEMM's generators. */
+typedef struct qemb_click_generator_desc {
+    const int64_t *num_embeddings; /* [26], each 1 .. 2^31 - 1; NULL: Kaggle's times `scale` */
+    double scale;                  /* see qemb_click_cardinalities; 0: 1 */
+    double alpha;                  /* exponent of the ids' frequency, up to 4; 0: 1.1 */
+    double signal;                 /* deviation of the logit, up to 10; 0: 1.5 */
+    uint64_t seed;                 /* of everything: truth and rows */
+    int32_t factor_dim;            /* columns of the planted factors, up to 8; 0: 4 */
+    qemb_click_counts counts;      /* what `dense` of qemb_click_generator_rows holds */
+} qemb_click_generator_desc;
+
+typedef struct qemb_click_generator qemb_click_generator;
+
+/* Takes some 50 ms and 300 KB, whatever the sizes. Rows may be drawn by several threads at once. */
+QEMB_API qemb_status qemb_click_generator_create(const qemb_click_generator_desc *desc, qemb_click_generator **generator);
+QEMB_API void qemb_click_generator_destroy(qemb_click_generator *generator);
+
+/* The table sizes in use. */
+QEMB_API void qemb_click_generator_cardinalities(const qemb_click_generator *generator, int64_t cardinalities[QEMB_CLICK_SPARSE]);
+
+/* Rows [first_row, first_row + rows) in the arrays of qemb_click_reader_next, without a file: ids[26][rows], dense[rows][13],
+ * labels[rows], probabilities[rows] of label 1; each but ids may be NULL. The same values as from the file read back. */
+QEMB_API qemb_status qemb_click_generator_rows(const qemb_click_generator *generator, int64_t first_row, int64_t rows, int32_t *ids,
+                                               float *dense, float *labels, float *probabilities);
+
+/* What the best possible predictor, which knows the truth, scores on rows: nothing does better but by luck.
+ *   auc       chance that a random clicked row has the higher probability than a random other one, ties half (within 1e-5:
+ *             probabilities are compared in 65,536 steps); 0.5 if one class is empty
+ *   log_loss  mean of -log P(label) */
+typedef struct qemb_click_report {
+    int64_t rows, positives, bytes; /* bytes of the file, 0 without one */
+    double auc, log_loss;
+} qemb_click_report;
+QEMB_API qemb_status qemb_click_generator_score(const qemb_click_generator *generator, int64_t first_row, int64_t rows,
+                                                qemb_click_report *report);
+
+/* Called now and then during long work; false stops it. */
+typedef bool (*qemb_progress)(void *user, int64_t done, int64_t total);
+
+/* Writes the rows as TSV to `path`, which appears whole or not at all. progress and report may be NULL. About half a
+ * million rows a second. Errors: IO; STATE when progress said stop. */
+QEMB_API qemb_status qemb_click_generator_write(const qemb_click_generator *generator, const char *path, int64_t first_row, int64_t rows,
+                                                qemb_progress progress, void *user, qemb_click_report *report);
+
 #ifdef __cplusplus
 }
 #endif

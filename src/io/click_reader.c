@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include <qemb/qemb_io.h>
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +17,7 @@
 #include "io/click_row.h"
 #include "io/file.h"
 
-enum { BUFFER = 1 << 18, PAD = 64, LOGS = 4096, SENTENCE = 192, RECORD = sizeof(qemb__click_row) };
+enum { BUFFER = 1 << 18, PAD = 64, SENTENCE = 192, RECORD = sizeof(qemb__click_row) };
 
 /* A place between two rows. */
 typedef struct position {
@@ -237,21 +236,13 @@ done:
     return st;
 }
 
-static float dense_value(const qemb_click_reader *r, int32_t count) {
-    int32_t x = count > 0 ? count : 0;
-    if (r->desc.counts == QEMB_CLICK_RAW) {
-        return (float)x;
-    }
-    return x < LOGS ? r->logs[x] : (float)log(1.0 + x);
-}
-
 static void store(const qemb_click_reader *r, const qemb__click_row *row, int64_t at, float *dense, float *labels) {
     if (labels) {
         labels[at] = (float)row->label;
     }
     if (dense) {
         for (int i = 0; i < QEMB_CLICK_DENSE; ++i) {
-            dense[at * QEMB_CLICK_DENSE + i] = dense_value(r, row->counts[i]);
+            dense[at * QEMB_CLICK_DENSE + i] = qemb__click_dense(row->counts[i], r->desc.counts, r->logs);
         }
     }
 }
@@ -332,8 +323,10 @@ static const int64_t kaggle[QEMB_CLICK_SPARSE] = {1460,  583,  10131227, 2202608
 void qemb_click_cardinalities(double scale, int64_t cardinalities[QEMB_CLICK_SPARSE]) {
     for (int f = 0; f < QEMB_CLICK_SPARSE; ++f) {
         int64_t least = qemb__min_i64(kaggle[f], 4);
-        double scaled = scale > 0 && scale <= 1 ? ceil((double)kaggle[f] * scale) : (double)kaggle[f];
-        cardinalities[f] = qemb__max_i64(least, (int64_t)scaled);
+        double exact = scale > 0 && scale <= 1 ? (double)kaggle[f] * scale : (double)kaggle[f];
+        int64_t scaled = (int64_t)exact;
+        scaled += (double)scaled < exact;
+        cardinalities[f] = qemb__max_i64(least, scaled);
     }
 }
 
@@ -367,11 +360,9 @@ static qemb_status make_buffers(qemb_click_reader *r) {
     r->buffer = block;
     TRY(qemb__calloc(QEMB_CLICK_NAMED_FAULTS, SENTENCE, &block));
     r->faults = block;
-    TRY(qemb__calloc(LOGS, sizeof *r->logs, &block));
+    TRY(qemb__calloc(QEMB__CLICK_LOGS, sizeof *r->logs, &block));
     r->logs = block;
-    for (int x = 0; x < LOGS; ++x) {
-        r->logs[x] = (float)log(1.0 + x); /* in double: the rounded value is the same with every libm */
-    }
+    qemb__click_fill_logs(r->logs);
 done:
     return st;
 }

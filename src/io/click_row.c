@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/exact_math.h"
+
 static const uint8_t hex_value[256] = {
     /* value + 1, so that zero means "not a digit" */
     ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['a'] = 11,
@@ -134,4 +136,56 @@ bool qemb__click_check(const qemb__click_row *row, qemb__click_fault *fault) {
     *fault = (qemb__click_fault){.column = 1};
     (void)snprintf(fault->reason, sizeof fault->reason, "%d, want the label 0 or 1", row->label);
     return false;
+}
+
+static char *print_count(char *at, int32_t value) {
+    char digits[12];
+    int n = 0;
+    uint32_t rest = value < 0 ? 0u - (uint32_t)value : (uint32_t)value;
+    if (value < 0) {
+        *at++ = '-';
+    }
+    do {
+        digits[n++] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest);
+    while (n > 0) {
+        *at++ = digits[--n];
+    }
+    return at;
+}
+
+size_t qemb__click_print(const qemb__click_row *row, uint64_t missing, char line[QEMB__CLICK_PRINT_BYTES]) {
+    char *at = line;
+    *at++ = (char)('0' + row->label);
+    for (int i = 0; i < QEMB_CLICK_DENSE; ++i) {
+        *at++ = '\t';
+        if (!(missing >> (1 + i) & 1)) {
+            at = print_count(at, row->counts[i]);
+        }
+    }
+    for (int i = 0; i < QEMB_CLICK_SPARSE; ++i) {
+        *at++ = '\t';
+        if (!(missing >> (1 + QEMB_CLICK_DENSE + i) & 1)) {
+            for (int shift = 28; shift >= 0; shift -= 4) {
+                *at++ = "0123456789abcdef"[row->categories[i] >> shift & 15];
+            }
+        }
+    }
+    *at++ = '\n';
+    return (size_t)(at - line);
+}
+
+void qemb__click_fill_logs(float logs[QEMB__CLICK_LOGS]) {
+    for (int x = 0; x < QEMB__CLICK_LOGS; ++x) {
+        logs[x] = (float)qemb__exact_log(1.0 + x);
+    }
+}
+
+float qemb__click_dense(int32_t count, qemb_click_counts counts, const float *logs) {
+    int32_t x = count > 0 ? count : 0;
+    if (counts == QEMB_CLICK_RAW) {
+        return (float)x;
+    }
+    return x < QEMB__CLICK_LOGS ? logs[x] : (float)qemb__exact_log(1.0 + x);
 }
