@@ -1,4 +1,4 @@
-# tests.cmake - one Criterion program for every tests/test_*.c, and the replay of tests/cases.
+# tests.cmake - one Criterion program for every tests/test_*.c, the replay of tests/cases, and the rules of the house.
 #
 # Every test runs on the PoCL driver alone and with a kernel cache of its own: PoCL's cache is not safe between processes.
 
@@ -28,10 +28,13 @@ if(replay_sources)
   target_include_directories(qemb-replay PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_link_libraries(qemb-replay PRIVATE qemb_static qemb_flags qemb_dependencies)
   set(cases ${PROJECT_SOURCE_DIR}/tests/cases)
-  add_test(NAME replay_reference COMMAND qemb-replay --device reference ${cases})
+  add_test(NAME replay_reference COMMAND qemb-replay --device reference --only forward ${cases})
   qemb_test_environment(replay_reference)
-  add_test(NAME replay_pocl_pthread COMMAND qemb-replay --device opencl ${cases})
+  add_test(NAME replay_pocl_pthread COMMAND qemb-replay --device opencl --only forward ${cases})
   qemb_test_environment(replay_pocl_pthread POCL_DEVICES=pthread)
-  add_test(NAME replay_pocl_basic COMMAND qemb-replay --device opencl ${cases})
+  add_test(NAME replay_pocl_basic COMMAND qemb-replay --device opencl --only forward ${cases})
   qemb_test_environment(replay_pocl_basic POCL_DEVICES=basic)
 endif()
+
+add_test(NAME house COMMAND sh ${PROJECT_SOURCE_DIR}/tests/house.sh)
+add_test(NAME house_bites COMMAND sh ${PROJECT_SOURCE_DIR}/tests/house.sh --self-test)
