@@ -268,9 +268,8 @@ typedef struct qemb_collection_desc {
 } qemb_collection_desc;
 QEMB_API qemb_status qemb_embedding_bag_collection_create(qemb_context *ctx, const qemb_collection_desc *desc, qemb_embedding_bag **bag);
 
-/* The float module of torch.nn as a QAT module and back (torch's from_float and to_float): the desc of a module from its weights
- * and options. from_float is a create with a qconfig and weight_buffer or weight; to_float gives the table's desc, its weight_buffer
- * the live master weight (shared, as in torch; borrowed until the bag is destroyed), its qconfig that of a float module. */
+/* torch's from_float and to_float: a module over the very weights of `source` (shared, as in torch: `source` must live longer), with
+ * the same options, every table under `qconfig`; to_float gives a float module. Observer state starts anew. */
 QEMB_API qemb_status qemb_embedding_bag_from_float(const qemb_embedding_bag *source, const qemb_qconfig *qconfig, qemb_embedding_bag **bag);
 QEMB_API qemb_status qemb_embedding_bag_to_float(const qemb_embedding_bag *source, qemb_embedding_bag **bag);
 

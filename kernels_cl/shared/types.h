@@ -65,7 +65,7 @@ typedef struct q_table {
     float range;         /* qmax - qmin */
     float inverse_range; /* 1 / range, for torch_cuda */
     float eps;
-    float constant; /* averaging constant */
+    float averaging; /* averaging constant */
     float max_norm, norm_type;
     q_i32 observer, arithmetic, layout, bits;
     q_i64 spare[2];
@@ -109,5 +109,21 @@ typedef struct q_bag_forward {
     q_i64 step; /* number of this forward, from 1 */
     q_i32 first_feature, num_features;
 } q_bag_forward;
+
+/* row_observe: rows [first, first + count) of the slab that the launch is given. */
+typedef struct q_row_observe {
+    q_i64 first, count;
+    q_i64 result_at, result_stride; /* result[k * stride + at + i]: k = min, max, scale, zero point */
+    q_i64 observations;             /* that the state must include */
+    q_i32 table, store, report;
+    q_i32 spare;
+} q_row_observe;
+
+/* batch_check: offsets first (bags = F * B), then indices. */
+typedef struct q_batch_check {
+    q_batch batch;
+    q_i64 bags;
+    q_i32 num_features, check;
+} q_batch_check;
 
 #endif

@@ -1,5 +1,4 @@
 /* memory.c - heap and page memory; see memory.h. */
-#define _GNU_SOURCE
 #include "base/memory.h"
 
 #include <stdatomic.h>

@@ -1,0 +1,142 @@
+/* bag_forward_cpu_head.cl - what the widths of bag_forward_cpu.cl share: the view of a launch, rows, qparams, norms. */
+#define USES_FLOAT 1
+#define USES_TORCH_CPU 2
+#define USES_TORCH_CUDA 4
+#define USES_PACKED 8
+#define USES_STATE 16
+#define USES_NORM 32
+#define USES_QUANT (USES_TORCH_CPU | USES_TORCH_CUDA | USES_PACKED)
+
+/* The arithmetic of a table: known when compiling where all tables have the same. */
+#if (USES & USES_QUANT) == USES_TORCH_CPU
+#define ARITHMETIC(t) Q_TORCH_CPU
+#elif (USES & USES_QUANT) == USES_TORCH_CUDA
+#define ARITHMETIC(t) Q_TORCH_CUDA
+#elif (USES & USES_QUANT) == USES_PACKED
+#define ARITHMETIC(t) Q_PACKED
+#else
+#define ARITHMETIC(t) ((t)->arithmetic)
+#endif
+
+/* One bag's view of the launch: slab pointers are picked once where the table lies in one slab. */
+typedef struct bag_view {
+    __global const float *slab;
+    __global const q_state *state;
+#if SLABS > 1
+    __global const float *slab0, *slab1, *slab2, *slab3, *slab4, *slab5, *slab6, *slab7;
+    __global const q_state *state0, *state1, *state2, *state3, *state4, *state5, *state6, *state7;
+#endif
+    __global const INDEX *indices;
+    __global const float *weights;
+    long lookups;
+    long observations; /* of this table, this forward included */
+} bag_view;
+
+static inline __global const float *row_of(const bag_view v, __global const q_table *t, const long row) {
+#if SLABS > 1
+    __global const float *slab = t->row_shift >= 62 ? v.slab : SLAB_OF(v.slab, q_slab(t, row));
+#else
+    __global const float *slab = v.slab;
+#endif
+    return slab + t->base + q_local(t, row) * t->dim;
+}
+
+#if USES & USES_QUANT
+static inline q_qparams row_qparams(const bag_view v, __global const q_table *t, const long row, const float lo, const float hi) {
+    q_state s = {lo, hi, 0};
+#if USES & USES_STATE
+    if (t->flags & Q_HAS_STATE) {
+#if SLABS > 1
+        __global const q_state *state = t->row_shift >= 62 ? v.state : SLAB_OF(v.state, q_slab(t, row));
+#else
+        __global const q_state *state = v.state;
+#endif
+        s = state[t->state_base + q_local(t, row)];
+        (void)q_catch_up(t->observer, t->averaging, lo, hi, v.observations, &s);
+    }
+#endif
+    return q_row_qparams(t, s.min_val, s.max_val, lo, hi);
+}
+#endif
+
+static inline void prefetch_row(const bag_view v, __global const q_table *t, const long p, const int dim) {
+#if PREFETCH
+    const long ahead = v.indices[p < v.lookups ? p : v.lookups - 1];
+    if ((ulong)ahead < (ulong)t->rows) {
+        __global const float *w = row_of(v, t, ahead);
+        for (int c = 0; c < dim; c += 16) {
+            PREFETCH_LINE(w + c);
+        }
+#if USES & USES_STATE
+        if (SLABS == 1 && (t->flags & Q_HAS_STATE)) {
+            PREFETCH_LINE(v.state + t->state_base + q_local(t, ahead));
+        }
+#endif
+    }
+#endif
+}
+
+static inline float16 q_div_lanes(const float16 a, const float b) {
+#ifdef Q_SOFT_DIVISION
+    float lanes[16];
+    vstore16(a, 0, lanes);
+    for (int k = 0; k < 16; k++) {
+        lanes[k] = q_div_soft(lanes[k], b);
+    }
+    return vload16(0, lanes);
+#else
+    return a / b;
+#endif
+}
+
+#if USES & USES_NORM
+/* Factor of max_norm for a row, from its values (fake-quantised when quant). The sum of the padded tree (c with c + P/2) is taken in
+ * bit-reversed order with a stack of partial sums, so that rows of any length need no array. */
+static inline float row_norm_factor(__global const q_table *t, __global const float *w, const q_qparams q, const int quant) {
+    float stack[24];
+    float largest = 0.0f;
+    int bits = 0;
+    if (!(t->flags & Q_HAS_NORM)) {
+        return 1.0f;
+    }
+    while ((1 << bits) < t->dim) {
+        bits++;
+    }
+    int depth = 0;
+    for (int i = 0; i < (1 << bits); i++) {
+        int c = 0;
+        for (int k = 0; k < bits; k++) {
+            c |= ((i >> k) & 1) << (bits - 1 - k);
+        }
+        float term = 0.0f;
+        if (c < t->dim) {
+            const float x = w[c];
+            const float y = quant ? q_fake_quant((float16)(x), q, t->qmin, t->qmax, t->arithmetic).s0 : x;
+            term = q_norm_term(y, t->norm_type);
+        }
+        largest = term > largest || term != term ? term : largest;
+        for (int k = 0; (i >> k) & 1; k++) {
+            term = stack[--depth] + term;
+        }
+        stack[depth++] = term;
+    }
+    return q_norm_factor(t->norm_type > 3.0e38f ? largest : stack[0], t->norm_type, t->max_norm);
+}
+#endif
+
+#define EACH_1(M) M(0)
+#define EACH_2(M) EACH_1(M) M(1)
+#define EACH_3(M) EACH_2(M) M(2)
+#define EACH_4(M) EACH_3(M) M(3)
+#define EACH_5(M) EACH_4(M) M(4)
+#define EACH_6(M) EACH_5(M) M(5)
+#define EACH_7(M) EACH_6(M) M(6)
+#define EACH_8(M) EACH_7(M) M(7)
+#define EACH_9(M) EACH_8(M) M(8)
+#define EACH_10(M) EACH_9(M) M(9)
+#define EACH_11(M) EACH_10(M) M(10)
+#define EACH_12(M) EACH_11(M) M(11)
+#define EACH_13(M) EACH_12(M) M(12)
+#define EACH_14(M) EACH_13(M) M(13)
+#define EACH_15(M) EACH_14(M) M(14)
+#define EACH_16(M) EACH_15(M) M(15)

@@ -1,0 +1,55 @@
+/* row_observe_cpu.cl - catches observer state up with the forwards so far: state[r] = state after `observations` of row r
+ *
+ * Shapes   tables[T], slab: W, state: one entry a row, result[4][count] (min, max, scale, zero point), events[2] counters
+ * Mapping  one work-item a row, float16 blocks
+ * Moves    reads 4*count*D + 16*count, writes 16*count (store), 16*count (report)
+ * Knobs    STATE 0: the table keeps none, the row's own range is reported */
+#ifndef STATE
+#error "STATE is set by src/opencl/row_observe.c"
+#endif
+
+__kernel void row_observe(__global const q_table *tables, __global const float *slab, __global q_state *state, __global float *result,
+                          volatile __global uint *events, const q_row_observe a) {
+    const long i = get_global_id(0);
+    if (i >= a.count) {
+        return;
+    }
+    __global const q_table *t = tables + a.table;
+    const int dim = t->dim;
+    __global const float *w = slab + t->base + (a.first + i) * dim;
+    float16 low = (float16)(INFINITY);
+    float16 high = (float16)(-INFINITY);
+    float16 odd = (float16)(0.0f);
+    for (int c = 0; c < dim; c += 16) {
+        const float16 x = dim < 16 ? load_small(w, dim) : vload16(0, w + (c + 16 <= dim ? c : dim - 16));
+        low = vmin16(x, low);
+        high = vmax16(x, high);
+        odd = fma(x, (float16)(0.0f), odd);
+    }
+    Q_RANGE(low, high, odd, lo, hi);
+    q_state s = {lo, hi, a.observations};
+#if STATE
+    __global q_state *stored = state + t->state_base + a.first + i;
+    s = *stored;
+    const int observes = a.observations > s.count;
+    const int repaired = q_catch_up(t->observer, t->averaging, lo, hi, a.observations, &s);
+    if (a.store && observes) {
+        *stored = s;
+        if (lo != lo) {
+            atomic_add(&events[0], 1u);
+        }
+        if (repaired) {
+            atomic_add(&events[2], (uint)repaired);
+        }
+    }
+#endif
+    if (a.report) {
+        const int seen = s.count > 0;
+        const q_qparams p = q_row_qparams(t, s.min_val, s.max_val, lo, hi);
+        __global float *r = result + a.result_at + i;
+        r[0] = seen ? s.min_val : Q_NAN;
+        r[a.result_stride] = seen ? s.max_val : Q_NAN;
+        r[2 * a.result_stride] = seen ? p.scale : 1.0f;
+        r[3 * a.result_stride] = seen ? p.zero : 0.0f;
+    }
+}

@@ -1,0 +1,49 @@
+/* bag_forward.c - checks a forward and hands it to the engine. */
+#include "base/checked.h"
+#include "core/embedding_bag.h"
+
+/* A table that fake-quantises needs an observation: this forward's, or an earlier one. */
+static qemb_status check_observed(const qemb_embedding_bag *bag) {
+    for (int32_t t = 0; t < bag->tables->num_tables; t++) {
+        const q_table *table = &bag->tables->table[t];
+        if ((table->flags & Q_FAKE_QUANT_ON) && qemb__table_observations(table, bag->forwards + 1) == 0) {
+            return qemb__fail(QEMB_ERR_STATE, "embedding_bag_forward: table %s fake-quantises with its observer off and was never observed",
+                              bag->tables->name[t]);
+        }
+    }
+    return QEMB_OK;
+}
+
+qemb_status qemb_embedding_bag_forward(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *out) {
+    int64_t elements = 0;
+    if (!bag || !batch || !out) {
+        return qemb__fail(QEMB_ERR_ARG, "embedding_bag_forward: %s is NULL", !bag ? "bag" : !batch ? "batch" : "out");
+    }
+    qemb_status st = qemb__enter(bag->ctx, "embedding_bag_forward");
+    if (st != QEMB_OK) {
+        return st;
+    }
+    REQUIRE(batch->ctx == bag->ctx && out->ctx == bag->ctx, QEMB_ERR_ARG, "embedding_bag_forward: bag, batch and out are of different contexts");
+    REQUIRE(batch->bag == bag, QEMB_ERR_STATE, "embedding_bag_forward: the batch was set for another module, or never");
+    int64_t rows = bag->pooled ? batch->bags : batch->view.shape.lookups;
+    REQUIRE(qemb__mul_i64(rows, bag->tables->output_dim, &elements) && elements <= INT64_MAX / 8, QEMB_ERR_OVERFLOW,
+            "embedding_bag_forward: %lld output rows of %lld do not fit in 63 bits", (long long)rows, (long long)bag->tables->output_dim);
+    REQUIRE(out->bytes / sizeof(float) >= (size_t)elements && out->offset % sizeof(float) == 0, QEMB_ERR_SHAPE,
+            "embedding_bag_forward: out holds %zu bytes, want %lld floats (%lld x %lld)", out->bytes, (long long)elements, (long long)rows,
+            (long long)bag->tables->output_dim);
+    TRY(check_observed(bag));
+    TRY(qemb__tables_flush(bag->tables));
+    if (bag->tables->mode == Q_MODE_MAX) {
+        TRY(qemb__buffer_reserve(bag->ctx, (size_t)elements * sizeof(q_i32), &bag->winners));
+    }
+    if (rows > 0) {
+        qemb__bag_forward_args args = {bag->tables, &batch->view, out, bag->tables->mode == Q_MODE_MAX ? bag->winners : NULL, bag->forwards + 1};
+        TRY(bag->ctx->ops->bag_forward(bag->ctx, &args));
+    }
+    bag->forwards++;
+    bag->last_batch = batch;
+    bag->last_generation = batch->generation;
+done:
+    qemb__leave(bag->ctx);
+    return st;
+}

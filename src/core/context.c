@@ -1,0 +1,130 @@
+/* context.c - create, finish, report; the one-thread rule. */
+#include "core/context.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "core/batch.h"
+#include "core/ops.h"
+
+const char *qemb_version(void) {
+    return QEMB_VERSION_STRING;
+}
+
+qemb_status qemb__enter(qemb_context *ctx, const char *call) {
+    if (!ctx) {
+        return qemb__fail(QEMB_ERR_ARG, "%s: context is NULL", call);
+    }
+    if (atomic_flag_test_and_set_explicit(&ctx->busy, memory_order_acquire)) {
+        return qemb__fail(QEMB_ERR_BUSY, "%s: the context is in use by another thread; one thread at a time", call);
+    }
+    return QEMB_OK;
+}
+
+void qemb__leave(qemb_context *ctx) {
+    atomic_flag_clear_explicit(&ctx->busy, memory_order_release);
+}
+
+qemb_status qemb_context_create(const char *device, qemb_context **out) {
+    qemb_status st = QEMB_OK;
+    qemb_context *ctx = NULL;
+    void *block = NULL;
+    REQUIRE(out, QEMB_ERR_ARG, "context_create: ctx is NULL, want a place for the context");
+    if (!device) {
+        device = getenv("QEMB_DEVICE");
+    }
+    if (!device || !*device) {
+        device = "opencl";
+    }
+    TRY(qemb__calloc(1, sizeof *ctx, &block));
+    ctx = block;
+    atomic_flag_clear(&ctx->busy);
+    if (strcmp(device, "reference") == 0) {
+        TRY(qemb__reference_open(ctx));
+    } else {
+        TRY(qemb__opencl_open(ctx, device));
+    }
+    TRY(qemb__buffer_create(ctx, 2 * sizeof(q_i64), &ctx->events));
+    *out = ctx;
+    ctx = NULL;
+done:
+    qemb_context_destroy(ctx);
+    return st;
+}
+
+void qemb_context_destroy(qemb_context *ctx) {
+    if (!ctx) {
+        return;
+    }
+    qemb__buffer_destroy(ctx->events);
+    if (ctx->ops) {
+        ctx->ops->close(ctx);
+    }
+    qemb__free(ctx);
+}
+
+qemb_status qemb__finish(qemb_context *ctx) {
+    qemb_status st = ctx->ops->finish(ctx);
+    while (ctx->unchecked) {
+        qemb_batch *batch = ctx->unchecked;
+        ctx->unchecked = batch->next_unchecked;
+        batch->next_unchecked = NULL;
+        batch->is_unchecked = false;
+        if (st == QEMB_OK) {
+            st = qemb__batch_read_status(batch, NULL);
+        }
+    }
+    return st;
+}
+
+qemb_status qemb_context_finish(qemb_context *ctx) {
+    qemb_status st = qemb__enter(ctx, "context_finish");
+    if (st == QEMB_OK) {
+        st = qemb__finish(ctx);
+        qemb__leave(ctx);
+    }
+    return st;
+}
+
+qemb_status qemb_context_report(qemb_context *ctx, qemb_device_report *report) {
+    qemb_status st = qemb__enter(ctx, "context_report");
+    if (st != QEMB_OK) {
+        return st;
+    }
+    if (report) {
+        *report = ctx->report;
+    } else {
+        st = qemb__fail(QEMB_ERR_ARG, "context_report: report is NULL");
+    }
+    qemb__leave(ctx);
+    return st;
+}
+
+const char *qemb_context_build_log(qemb_context *ctx) {
+    return ctx ? ctx->ops->build_log(ctx) : "";
+}
+
+qemb_status qemb_devices(qemb_device_visitor visit, void *user) {
+    if (!visit) {
+        return qemb__fail(QEMB_ERR_ARG, "devices: visit is NULL");
+    }
+    return qemb__opencl_devices(visit, user);
+}
+
+qemb_status qemb_context_counters(qemb_context *ctx, qemb_counters *counters) {
+    q_i64 events[2] = {0, 0};
+    qemb_status st = qemb__enter(ctx, "context_counters");
+    if (st != QEMB_OK) {
+        return st;
+    }
+    REQUIRE(counters, QEMB_ERR_ARG, "context_counters: counters is NULL");
+    *counters = ctx->counters; /* before the read below, which is a command itself */
+    counters->host_allocations = qemb__alloc_count();
+    TRY(ctx->ops->buffer_read(ctx->events, 0, sizeof events, events, true));
+    counters->nonfinite_rows = events[0];
+    counters->repaired_rows = events[1];
+done:
+    qemb__leave(ctx);
+    return st;
+}

@@ -1,0 +1,419 @@
+/* embedding_bag.c - modules: checks of the constructor, weights, observer state, switches. */
+#include "core/embedding_bag.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/memory.h"
+
+qemb_qconfig qemb_qconfig_8bit(void) {
+    return (qemb_qconfig){.quant_min = 0, .quant_max = 255};
+}
+
+qemb_qconfig qemb_qconfig_4bit(void) {
+    return (qemb_qconfig){.quant_min = 0, .quant_max = 15};
+}
+
+qemb_qconfig qemb_qconfig_2bit(void) {
+    return (qemb_qconfig){.quant_min = 0, .quant_max = 3};
+}
+
+qemb_qconfig qemb_qconfig_float(void) {
+    return (qemb_qconfig){.quant_min = 0, .quant_max = 255, .observer = QEMB_OBSERVER_MEMORYLESS, .observer_off = true, .fake_quant_off = true};
+}
+
+static qemb_status check_qconfig(const qemb_qconfig *q, const char *call) {
+    qemb_status st = QEMB_OK;
+    const bool none = q->quant_min == 0 && q->quant_max == 0;
+    REQUIRE(!none, QEMB_ERR_RANGE, "%s: quant_min=quant_max=0, want a qconfig (qemb_qconfig_8bit(), or qemb_qconfig_float() for none)", call);
+    REQUIRE(q->quant_min < q->quant_max, QEMB_ERR_RANGE, "%s: quant_min=%d, want less than quant_max=%d", call, q->quant_min, q->quant_max);
+    REQUIRE(q->quant_min <= 0 && q->quant_max >= 0, QEMB_ERR_RANGE, "%s: quant_min=%d, quant_max=%d, want 0 between them", call, q->quant_min,
+            q->quant_max);
+    REQUIRE((q->quant_min >= 0 && q->quant_max <= 255) || (q->quant_min >= -128 && q->quant_max <= 127), QEMB_ERR_RANGE,
+            "%s: quant_min=%d, quant_max=%d, want both in 0..255 or both in -128..127", call, q->quant_min, q->quant_max);
+    REQUIRE((unsigned)q->observer <= QEMB_OBSERVER_MEMORYLESS, QEMB_ERR_ARG, "%s: observer=%d, want one of qemb_observer", call, (int)q->observer);
+    REQUIRE((unsigned)q->arithmetic <= QEMB_ARITHMETIC_PACKED, QEMB_ERR_ARG, "%s: arithmetic=%d, want one of qemb_arithmetic", call,
+            (int)q->arithmetic);
+    REQUIRE((unsigned)q->layout <= QEMB_LAYOUT_PLANAR, QEMB_ERR_ARG, "%s: layout=%d, want one of qemb_layout", call, (int)q->layout);
+    REQUIRE(q->averaging_constant >= 0.0f && q->averaging_constant <= 1.0f, QEMB_ERR_RANGE, "%s: averaging_constant=%g, want 0 < c <= 1", call,
+            (double)q->averaging_constant);
+    REQUIRE(q->eps >= 0.0f && isfinite(q->eps), QEMB_ERR_RANGE, "%s: eps=%g, want a finite number above 0", call, (double)q->eps);
+    REQUIRE(q->arithmetic != QEMB_ARITHMETIC_PACKED || q->quant_min == 0, QEMB_ERR_RANGE, "%s: quant_min=%d, the packed arithmetic wants 0", call,
+            q->quant_min);
+    REQUIRE(q->arithmetic != QEMB_ARITHMETIC_PACKED || q->quant_max == 255 || q->quant_max == 15 || q->quant_max == 3, QEMB_ERR_RANGE,
+            "%s: quant_max=%d, the packed arithmetic wants 255, 15 or 3", call, q->quant_max);
+done:
+    return st;
+}
+
+static qemb_status check_table(const qemb_context *ctx, const qemb_table_desc *d, const char *call) {
+    qemb_status st = QEMB_OK;
+    int64_t elements = 0;
+    REQUIRE(d->num_embeddings > 0, QEMB_ERR_SHAPE, "%s: num_embeddings=%lld, want > 0", call, (long long)d->num_embeddings);
+    REQUIRE(d->embedding_dim > 0 && d->embedding_dim <= 1 << 20, QEMB_ERR_SHAPE, "%s: embedding_dim=%lld, want 1..2^20", call,
+            (long long)d->embedding_dim);
+    REQUIRE(qemb__mul_i64(d->num_embeddings, d->embedding_dim, &elements) && elements <= INT64_MAX / 16, QEMB_ERR_OVERFLOW,
+            "%s: %lld rows of %lld do not fit in 63 bits of bytes", call, (long long)d->num_embeddings, (long long)d->embedding_dim);
+    REQUIRE(d->dtype == QEMB_FLOAT32, QEMB_ERR_UNSUPPORTED, "%s: dtype=%d, want QEMB_FLOAT32: master weights are float32", call, (int)d->dtype);
+    REQUIRE(d->has_padding_idx || d->padding_idx == 0, QEMB_ERR_ARG, "%s: padding_idx=%lld without has_padding_idx", call, (long long)d->padding_idx);
+    REQUIRE(!d->has_padding_idx || (d->padding_idx >= -d->num_embeddings && d->padding_idx < d->num_embeddings), QEMB_ERR_RANGE,
+            "%s: padding_idx=%lld, want %lld..%lld", call, (long long)d->padding_idx, -(long long)d->num_embeddings, (long long)d->num_embeddings - 1);
+    REQUIRE(d->has_max_norm || d->max_norm == 0.0f, QEMB_ERR_ARG, "%s: max_norm=%g without has_max_norm", call, (double)d->max_norm);
+    REQUIRE(!d->has_max_norm || (d->max_norm >= 0.0f && isfinite(d->max_norm)), QEMB_ERR_RANGE, "%s: max_norm=%g, want a finite number >= 0", call,
+            (double)d->max_norm);
+    REQUIRE(d->norm_type >= 0.0f && !(signbit(d->norm_type) && d->norm_type == 0.0f), QEMB_ERR_RANGE, "%s: norm_type=%g, want > 0 (0 means 2)", call,
+            (double)d->norm_type);
+    REQUIRE(!d->weight || !d->weight_buffer, QEMB_ERR_ARG, "%s: weight and weight_buffer are both given, want one", call);
+    if (d->weight_buffer) {
+        const qemb_buffer *w = d->weight_buffer;
+        REQUIRE(w->ctx == ctx, QEMB_ERR_ARG, "%s: weight_buffer is of another context", call);
+        REQUIRE(w->bytes / sizeof(float) >= (size_t)elements, QEMB_ERR_SHAPE, "%s: weight_buffer holds %zu bytes, want %lld floats", call, w->bytes,
+                (long long)elements);
+        REQUIRE(w->offset % sizeof(float) == 0, QEMB_ERR_SHAPE, "%s: weight_buffer starts inside a float", call);
+    }
+    TRY(check_qconfig(&d->qconfig, call));
+done:
+    return st;
+}
+
+static qemb_status check_options(const qemb_bag_options *o, const char *call) {
+    qemb_status st = QEMB_OK;
+    REQUIRE((unsigned)o->mode <= QEMB_MODE_MAX, QEMB_ERR_ARG, "%s: mode=%d, want sum, mean or max", call, (int)o->mode);
+    REQUIRE(o->mode != QEMB_MODE_MAX || !o->scale_grad_by_freq, QEMB_ERR_UNSUPPORTED, "%s: mode max does not support scale_grad_by_freq", call);
+    REQUIRE(o->mode != QEMB_MODE_MAX || !o->sparse, QEMB_ERR_UNSUPPORTED, "%s: mode max does not support sparse gradients", call);
+done:
+    return st;
+}
+
+static qemb_status check_collection(const qemb_context *ctx, const qemb_collection_desc *d, const char *call) {
+    qemb_status st = QEMB_OK;
+    int64_t rows = 0;
+    REQUIRE(d->tables, QEMB_ERR_ARG, "%s: tables is NULL", call);
+    REQUIRE(d->num_tables > 0, QEMB_ERR_SHAPE, "%s: num_tables=%d, want > 0", call, d->num_tables);
+    REQUIRE(d->feature_table || d->num_features == 0 || d->num_features == d->num_tables, QEMB_ERR_SHAPE,
+            "%s: num_features=%d without feature_table, want 0", call, d->num_features);
+    REQUIRE(!d->feature_table || d->num_features > 0, QEMB_ERR_SHAPE, "%s: num_features=%d, want > 0", call, d->num_features);
+    for (int32_t f = 0; d->feature_table && f < d->num_features; f++) {
+        REQUIRE(d->feature_table[f] >= 0 && d->feature_table[f] < d->num_tables, QEMB_ERR_INDEX, "%s: feature_table[%d]=%d, want 0..%d", call, f,
+                d->feature_table[f], d->num_tables - 1);
+    }
+    for (int32_t t = 0; t < d->num_tables; t++) {
+        TRY(check_table(ctx, &d->tables[t], call));
+        REQUIRE(qemb__add_i64(rows, d->tables[t].num_embeddings, &rows), QEMB_ERR_OVERFLOW, "%s: the rows of all tables do not fit in 63 bits", call);
+    }
+    TRY(check_options(&d->options, call));
+done:
+    return st;
+}
+
+qemb_status qemb__bag_create(qemb_context *ctx, const qemb_collection_desc *desc, bool pooled, const char *call, qemb_embedding_bag **out) {
+    void *block = NULL;
+    qemb_embedding_bag *bag = NULL;
+    qemb_status st = qemb__enter(ctx, call);
+    if (st != QEMB_OK) {
+        return st;
+    }
+    REQUIRE(out, QEMB_ERR_ARG, "%s: the place for the module is NULL", call);
+    TRY(check_collection(ctx, desc, call));
+    TRY(qemb__calloc(1, sizeof *bag, &block));
+    bag = block;
+    bag->ctx = ctx;
+    bag->options = desc->options;
+    bag->pooled = pooled;
+    TRY(qemb__calloc(desc->num_tables, sizeof *bag->qconfig, (void **)&bag->qconfig));
+    for (int32_t t = 0; t < desc->num_tables; t++) {
+        bag->qconfig[t] = desc->tables[t].qconfig;
+    }
+    TRY(qemb__tables_create(ctx, desc, pooled ? (int32_t)desc->options.mode : Q_MODE_NONE, &bag->tables));
+    TRY(ctx->ops->prepare(ctx, bag->tables));
+    *out = bag;
+    bag = NULL;
+done:
+    qemb_embedding_bag_destroy(bag);
+    qemb__leave(ctx);
+    return st;
+}
+
+qemb_status qemb__bag_share(const qemb_embedding_bag *source, const qemb_qconfig *qconfig, const char *call, qemb_embedding_bag **out) {
+    void *block = NULL;
+    qemb_embedding_bag *bag = NULL;
+    if (!source || !qconfig || !out) {
+        return qemb__fail(QEMB_ERR_ARG, "%s: %s is NULL", call, !source ? "source" : !qconfig ? "qconfig" : "the place for the module");
+    }
+    qemb_status st = qemb__enter(source->ctx, call);
+    if (st != QEMB_OK) {
+        return st;
+    }
+    TRY(check_qconfig(qconfig, call));
+    TRY(qemb__calloc(1, sizeof *bag, &block));
+    bag = block;
+    bag->ctx = source->ctx;
+    bag->options = source->options;
+    bag->pooled = source->pooled;
+    TRY(qemb__calloc(source->tables->num_tables, sizeof *bag->qconfig, (void **)&bag->qconfig));
+    for (int32_t t = 0; t < source->tables->num_tables; t++) {
+        bag->qconfig[t] = *qconfig;
+    }
+    TRY(qemb__tables_share(source->tables, bag->qconfig, &bag->tables));
+    TRY(bag->ctx->ops->prepare(bag->ctx, bag->tables));
+    *out = bag;
+    bag = NULL;
+done:
+    qemb_embedding_bag_destroy(bag);
+    qemb__leave(source->ctx);
+    return st;
+}
+
+qemb_status qemb_embedding_bag_from_float(const qemb_embedding_bag *source, const qemb_qconfig *qconfig, qemb_embedding_bag **bag) {
+    return qemb__bag_share(source, qconfig, "embedding_bag_from_float", bag);
+}
+
+qemb_status qemb_embedding_bag_to_float(const qemb_embedding_bag *source, qemb_embedding_bag **bag) {
+    const qemb_qconfig none = qemb_qconfig_float();
+    return qemb__bag_share(source, &none, "embedding_bag_to_float", bag);
+}
+
+void qemb_embedding_bag_destroy(qemb_embedding_bag *bag) {
+    if (bag) {
+        qemb__tables_destroy(bag->tables);
+        qemb__buffer_destroy(bag->winners);
+        qemb__free(bag->qconfig);
+        qemb__free(bag);
+    }
+}
+
+qemb_status qemb_embedding_bag_create(qemb_context *ctx, const qemb_embedding_bag_desc *d, qemb_embedding_bag **bag) {
+    if (!d) {
+        return qemb__fail(QEMB_ERR_ARG, "embedding_bag_create: desc is NULL");
+    }
+    qemb_table_desc table = {d->num_embeddings, d->embedding_dim, d->has_padding_idx, d->padding_idx, d->has_max_norm, d->max_norm, d->norm_type,
+                             d->dtype, d->qconfig, d->weight, d->weight_buffer, d->seed, d->name};
+    qemb_collection_desc desc = {.tables = &table, .num_tables = 1, .options = {d->mode, d->scale_grad_by_freq, d->sparse, d->include_last_offset}};
+    return qemb__bag_create(ctx, &desc, true, "embedding_bag_create", bag);
+}
+
+qemb_status qemb_embedding_bag_collection_create(qemb_context *ctx, const qemb_collection_desc *desc, qemb_embedding_bag **bag) {
+    if (!desc) {
+        return qemb__fail(QEMB_ERR_ARG, "embedding_bag_collection_create: desc is NULL");
+    }
+    return qemb__bag_create(ctx, desc, true, "embedding_bag_collection_create", bag);
+}
+
+qemb_status qemb_embedding_bag_info(const qemb_embedding_bag *bag, qemb_bag_info *info) {
+    if (!bag || !info) {
+        return qemb__fail(QEMB_ERR_ARG, "embedding_bag_info: %s is NULL", bag ? "info" : "bag");
+    }
+    const qemb__tables *s = bag->tables;
+    *info = (qemb_bag_info){.num_tables = s->num_tables, .num_features = s->num_features, .output_dim = s->output_dim, .options = bag->options,
+                            .pooled = bag->pooled, .forwards = bag->forwards};
+    for (int32_t n = 0; n < s->num_slabs; n++) {
+        info->weight_bytes += s->slab[n].elements * (int64_t)sizeof(float);
+        info->state_bytes += s->slab[n].state ? s->slab[n].rows * (int64_t)sizeof(q_state) : 0;
+    }
+    return QEMB_OK;
+}
+
+static qemb_status check_rows(const qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const char *call) {
+    qemb_status st = QEMB_OK;
+    REQUIRE(bag, QEMB_ERR_ARG, "%s: bag is NULL", call);
+    REQUIRE(table >= 0 && table < bag->tables->num_tables, QEMB_ERR_INDEX, "%s: table=%d, want 0..%d", call, table, bag->tables->num_tables - 1);
+    const int64_t rows = bag->tables->table[table].rows;
+    REQUIRE(first >= 0 && count >= 0 && first <= rows && count <= rows - first, QEMB_ERR_INDEX, "%s: rows %lld to %lld + %lld, want inside 0..%lld",
+            call, (long long)first, (long long)first, (long long)count, (long long)rows);
+done:
+    return st;
+}
+
+qemb_status qemb_embedding_bag_table(const qemb_embedding_bag *bag, int32_t table, qemb_table_desc *d) {
+    qemb_status st = check_rows(bag, table, 0, 0, "embedding_bag_table");
+    if (st != QEMB_OK || !d) {
+        return st != QEMB_OK ? st : qemb__fail(QEMB_ERR_ARG, "embedding_bag_table: desc is NULL");
+    }
+    const q_table *t = &bag->tables->table[table];
+    *d = (qemb_table_desc){.num_embeddings = t->rows, .embedding_dim = t->dim, .has_padding_idx = t->padding_idx >= 0, .name = bag->tables->name[table],
+                           .padding_idx = t->padding_idx >= 0 ? t->padding_idx : 0, .has_max_norm = (t->flags & Q_HAS_NORM) != 0, .max_norm = t->max_norm,
+                           .norm_type = t->norm_type, .qconfig = bag->qconfig[table]};
+    d->qconfig.observer_off = !(t->flags & Q_OBSERVER_ON);
+    d->qconfig.fake_quant_off = !(t->flags & Q_FAKE_QUANT_ON);
+    return QEMB_OK;
+}
+
+/* Stores the state of rows that are about to change. Rows of a memoryless table have none. */
+static qemb_status commit_rows(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count) {
+    if (!(bag->tables->table[table].flags & Q_HAS_STATE) || count == 0) {
+        return QEMB_OK;
+    }
+    qemb__row_observe_args args = {bag->tables, table, first, count, bag->forwards, true, NULL};
+    return bag->ctx->ops->row_observe(bag->ctx, &args);
+}
+
+/* Moves rows between the host and the slabs; exactly one of source and target is given. */
+static qemb_status move_rows(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t rows, const float *source, float *target) {
+    const q_table *t = &bag->tables->table[table];
+    for (int64_t done = 0, count = 0; done < rows; done += count) {
+        int32_t slab = 0;
+        int64_t local = 0;
+        count = rows - done;
+        qemb__tables_locate(bag->tables, table, first + done, &count, &slab, &local);
+        size_t at = qemb__tables_at(bag->tables, table, slab, local);
+        size_t bytes = (size_t)(count * t->dim) * sizeof(float);
+        qemb_buffer *w = bag->tables->slab[slab].weight;
+        qemb_status st = source ? qemb__buffer_write(w, at, bytes, source + done * t->dim, true) : qemb__buffer_read(w, at, bytes, target + done * t->dim, true);
+        if (st != QEMB_OK) {
+            return st;
+        }
+    }
+    return QEMB_OK;
+}
+
+qemb_status qemb_embedding_bag_read_weight(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, float *target) {
+    qemb_status st = check_rows(bag, table, first, count, "embedding_bag_read_weight");
+    if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_read_weight")) != QEMB_OK) {
+        return st;
+    }
+    st = target || !count ? move_rows(bag, table, first, count, NULL, target) : qemb__fail(QEMB_ERR_ARG, "embedding_bag_read_weight: target is NULL");
+    qemb__leave(bag->ctx);
+    return st;
+}
+
+qemb_status qemb_embedding_bag_write_weight(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const float *source) {
+    qemb_status st = check_rows(bag, table, first, count, "embedding_bag_write_weight");
+    if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_write_weight")) != QEMB_OK) {
+        return st;
+    }
+    REQUIRE(source || !count, QEMB_ERR_ARG, "embedding_bag_write_weight: source is NULL");
+    TRY(qemb__tables_flush(bag->tables));
+    TRY(commit_rows(bag, table, first, count));
+    TRY(move_rows(bag, table, first, count, source, NULL));
+done:
+    qemb__leave(bag->ctx);
+    return st;
+}
+
+qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, float *min_val, float *max_val,
+                                             float *scale, float *zero_point) {
+    enum { CHUNK = 1 << 18 };
+    qemb_buffer *result = NULL;
+    qemb_status st = check_rows(bag, table, first, count, "embedding_bag_read_observer");
+    if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_read_observer")) != QEMB_OK) {
+        return st;
+    }
+    TRY(qemb__tables_flush(bag->tables));
+    int64_t chunk = qemb__min_i64(count, CHUNK);
+    TRY(qemb__buffer_create(bag->ctx, (size_t)qemb__max_i64(chunk, 1) * 4 * sizeof(float), &result));
+    for (int64_t done = 0; done < count; done += chunk) {
+        int64_t n = qemb__min_i64(chunk, count - done);
+        float *targets[4] = {min_val, max_val, scale, zero_point};
+        qemb__row_observe_args args = {bag->tables, table, first + done, n, bag->forwards, false, result};
+        TRY(bag->ctx->ops->row_observe(bag->ctx, &args));
+        for (int k = 0; k < 4; k++) {
+            if (targets[k]) {
+                TRY(qemb__buffer_read(result, (size_t)(k * n) * sizeof(float), (size_t)n * sizeof(float), targets[k] + done, true));
+            }
+        }
+    }
+done:
+    qemb__buffer_destroy(result);
+    qemb__leave(bag->ctx);
+    return st;
+}
+
+qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const float *min_val,
+                                              const float *max_val) {
+    enum { CHUNK = 1 << 14 };
+    void *block = NULL;
+    qemb_status st = check_rows(bag, table, first, count, "embedding_bag_write_observer");
+    if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_write_observer")) != QEMB_OK) {
+        return st;
+    }
+    REQUIRE((min_val && max_val) || !count, QEMB_ERR_ARG, "embedding_bag_write_observer: min_val or max_val is NULL");
+    for (int64_t i = 0; i < count; i++) {
+        REQUIRE(!(min_val[i] > max_val[i]), QEMB_ERR_RANGE, "embedding_bag_write_observer: min_val[%lld]=%g, want at most max_val=%g", (long long)i,
+                (double)min_val[i], (double)max_val[i]);
+    }
+    q_table *t = &bag->tables->table[table];
+    TRY(qemb__calloc(CHUNK, sizeof(q_state), &block));
+    TRY(qemb__tables_need_state(bag->tables, table));
+    if (qemb__table_observations(t, bag->forwards) == 0) {
+        t->observed++; /* the state stands for one observation at least */
+    }
+    TRY(qemb__tables_flush(bag->tables));
+    q_state *states = block;
+    for (int64_t done = 0, n = 0; done < count; done += n) {
+        int32_t slab = 0;
+        int64_t local = 0;
+        n = qemb__min_i64(CHUNK, count - done);
+        qemb__tables_locate(bag->tables, table, first + done, &n, &slab, &local);
+        for (int64_t i = 0; i < n; i++) {
+            states[i] = (q_state){min_val[done + i], max_val[done + i], qemb__table_observations(t, bag->forwards)};
+        }
+        TRY(qemb__buffer_write(bag->tables->slab[slab].state, (size_t)(t->state_base + local) * sizeof(q_state), (size_t)n * sizeof(q_state), states, true));
+    }
+done:
+    qemb__free(block);
+    qemb__leave(bag->ctx);
+    return st;
+}
+
+qemb_status qemb_embedding_bag_observe_all(qemb_embedding_bag *bag) {
+    if (!bag) {
+        return qemb__fail(QEMB_ERR_ARG, "embedding_bag_observe_all: bag is NULL");
+    }
+    qemb_status st = qemb__enter(bag->ctx, "embedding_bag_observe_all");
+    if (st != QEMB_OK) {
+        return st;
+    }
+    TRY(qemb__tables_flush(bag->tables));
+    for (int32_t t = 0; t < bag->tables->num_tables; t++) {
+        TRY(commit_rows(bag, t, 0, bag->tables->table[t].rows));
+    }
+done:
+    qemb__leave(bag->ctx);
+    return st;
+}
+
+/* Switches a flag of one or all tables. Turning an observer keeps the count of observations so far; a memoryless table whose observer
+ * goes off needs state from then on, because its rows may change while their qparams must not. */
+static qemb_status set_flag(qemb_embedding_bag *bag, int32_t table, int32_t flag, bool on) {
+    qemb__tables *s = bag->tables;
+    for (int32_t k = 0; k < s->num_tables; k++) {
+        q_table *t = &s->table[k];
+        if ((table != QEMB_ALL_TABLES && table != k) || ((t->flags & flag) != 0) == on) {
+            continue;
+        }
+        if (flag == Q_OBSERVER_ON) {
+            int64_t seen = qemb__table_observations(t, bag->forwards);
+            if (!(t->flags & Q_HAS_STATE)) {
+                qemb_status st = qemb__tables_need_state(s, k);
+                if (st != QEMB_OK) {
+                    return st;
+                }
+            }
+            t->observed = on ? seen - bag->forwards : seen;
+        }
+        t->flags = on ? t->flags | flag : t->flags & ~flag;
+        s->uses |= flag == Q_FAKE_QUANT_ON && !on ? QEMB__USES_FLOAT : QEMB__USES_STATE;
+        s->uses |= t->arithmetic == Q_TORCH_CPU ? QEMB__USES_TORCH_CPU : t->arithmetic == Q_TORCH_CUDA ? QEMB__USES_TORCH_CUDA : QEMB__USES_PACKED;
+        s->stale = true;
+    }
+    return bag->ctx->ops->prepare(bag->ctx, s);
+}
+
+static qemb_status set_switch(qemb_embedding_bag *bag, int32_t table, int32_t flag, bool on, const char *call) {
+    qemb_status st = check_rows(bag, table == QEMB_ALL_TABLES ? 0 : table, 0, 0, call);
+    if (st != QEMB_OK || (st = qemb__enter(bag->ctx, call)) != QEMB_OK) {
+        return st;
+    }
+    st = set_flag(bag, table, flag, on);
+    qemb__leave(bag->ctx);
+    return st;
+}
+
+qemb_status qemb_embedding_bag_set_observer(qemb_embedding_bag *bag, int32_t table, bool on) {
+    return set_switch(bag, table, Q_OBSERVER_ON, on, "embedding_bag_set_observer");
+}
+
+qemb_status qemb_embedding_bag_set_fake_quant(qemb_embedding_bag *bag, int32_t table, bool on) {
+    return set_switch(bag, table, Q_FAKE_QUANT_ON, on, "embedding_bag_set_fake_quant");
+}

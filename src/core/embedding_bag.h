@@ -1,0 +1,26 @@
+/* embedding_bag.h - the module: tables, switches, counters. */
+#ifndef QEMB_CORE_EMBEDDING_BAG_H
+#define QEMB_CORE_EMBEDDING_BAG_H
+
+#include "core/batch.h"
+#include "core/tables.h"
+
+struct qemb_embedding_bag {
+    qemb_context *ctx;
+    qemb__tables *tables;
+    qemb_bag_options options;
+    bool pooled;      /* false: embedding, one output row a lookup */
+    int64_t forwards; /* forward calls so far: the step that observer state counts */
+    qemb_buffer *winners;          /* mode max: the element each output was taken from, of the last forward */
+    const qemb_batch *last_batch;  /* of the last forward, with its generation: what a backward must name */
+    uint64_t last_generation;
+    qemb_qconfig *qconfig;         /* [T] as created */
+};
+
+/* A module around checked descriptors; pooled false for an embedding. */
+qemb_status qemb__bag_create(qemb_context *ctx, const qemb_collection_desc *desc, bool pooled, const char *call, qemb_embedding_bag **bag);
+
+/* The module over the weights of `source` under one qconfig for every table (qemb_*_from_float, qemb_*_to_float). */
+qemb_status qemb__bag_share(const qemb_embedding_bag *source, const qemb_qconfig *qconfig, const char *call, qemb_embedding_bag **bag);
+
+#endif

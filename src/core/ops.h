@@ -1,0 +1,76 @@
+/* ops.h - the table of operations an engine fills, and what each one is given.
+ *
+ * The core validates, sizes workspaces and calls one entry here; the reference engine runs it in plain C at once, the OpenCL engine
+ * enqueues it. Arguments are already checked: an engine reports only failures of its own (NOMEM, DEVICE, BUILD). */
+#ifndef QEMB_CORE_OPS_H
+#define QEMB_CORE_OPS_H
+
+#include "core/context.h"
+#include "kernels_cl/shared/types.h"
+
+
+
+/* The lookups of a batch on the device (struct q_batch in kernels_cl/shared/types.h says how they are read). */
+typedef struct qemb__batch_view {
+    q_batch shape;
+    qemb_buffer *indices;
+    qemb_buffer *offsets; /* NULL: fixed columns */
+    qemb_buffer *weights; /* NULL: all 1 */
+    qemb_buffer *status;  /* Q_STATUS_WORDS words */
+    bool indices_64, offsets_64;
+} qemb__batch_view;
+
+typedef struct qemb__bag_forward_args {
+    const qemb__tables *tables;
+    const qemb__batch_view *batch;
+    qemb_buffer *out;     /* [B][output_dim], or [N][D] for mode none */
+    qemb_buffer *winners; /* mode max: int32 [B][output_dim], position of the element taken, -1 for an empty bag; else NULL */
+    int64_t step;
+} qemb__bag_forward_args;
+
+typedef struct qemb__row_observe_args {
+    const qemb__tables *tables;
+    int32_t table;
+    int64_t first, count; /* rows of the table */
+    int64_t step;         /* forwards so far */
+    bool store;           /* write the caught-up state back; else only report */
+    qemb_buffer *result;  /* float [4][count]: min, max, scale, zero point; or NULL */
+} qemb__row_observe_args;
+
+typedef struct qemb__batch_check_args {
+    const qemb__tables *tables;
+    const qemb__batch_view *batch;
+    int64_t bags; /* F * B */
+    qemb_check check;
+} qemb__batch_check_args;
+
+struct qemb__ops {
+    const char *name;
+    void (*close)(qemb_context *ctx);
+    qemb_status (*finish)(qemb_context *ctx);
+    const char *(*build_log)(qemb_context *ctx);
+
+    /* memory: create fills memory and host of a buffer whose ctx and bytes are set */
+    qemb_status (*buffer_create)(qemb_buffer *buffer);
+    void (*buffer_destroy)(qemb_buffer *buffer);
+    qemb_status (*buffer_write)(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source, bool wait);
+    qemb_status (*buffer_read)(qemb_buffer *buffer, size_t offset, size_t bytes, void *target, bool wait);
+    /* write from the start without waiting; *fence (NULL at first) then stands for the end of the copy. fence_wait waits and clears it */
+    qemb_status (*buffer_upload)(qemb_buffer *buffer, size_t bytes, const void *source, void **fence);
+    void (*fence_wait)(qemb_context *ctx, void **fence);
+    qemb_status (*buffer_copy)(qemb_buffer *target, size_t target_offset, qemb_buffer *source, size_t source_offset, size_t bytes);
+
+    /* compiles what the operations on these tables need; calls after it compile nothing */
+    qemb_status (*prepare)(qemb_context *ctx, const qemb__tables *tables);
+
+    qemb_status (*batch_check)(qemb_context *ctx, const qemb__batch_check_args *args);
+    qemb_status (*bag_forward)(qemb_context *ctx, const qemb__bag_forward_args *args);
+    qemb_status (*row_observe)(qemb_context *ctx, const qemb__row_observe_args *args);
+};
+
+/* Opens an engine into a context: fills ops, engine, report. */
+qemb_status qemb__reference_open(qemb_context *ctx);
+qemb_status qemb__opencl_open(qemb_context *ctx, const char *selector);
+qemb_status qemb__opencl_devices(qemb_device_visitor visit, void *user);
+
+#endif

@@ -1,0 +1,362 @@
+/* tables.c - lays tables out in slabs and fills them. */
+#include "core/tables.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/memory.h"
+#include "base/rng.h"
+#include "core/ops.h"
+
+_Static_assert(sizeof(q_table) == 128, "q_table is 128 bytes on both sides");
+_Static_assert(sizeof(q_feature) == 16, "q_feature is 16 bytes on both sides");
+_Static_assert(sizeof(q_state) == 16, "q_state is 16 bytes on both sides");
+
+enum { ONE_SLAB_SHIFT = 62, LINE_FLOATS = 32 };
+
+int64_t qemb__table_observations(const q_table *table, int64_t step) {
+    return table->flags & Q_OBSERVER_ON ? step + table->observed : table->observed;
+}
+
+void qemb__tables_locate(const qemb__tables *tables, int32_t table, int64_t row, int64_t *count, int32_t *slab, int64_t *local) {
+    const q_table *t = &tables->table[table];
+    int64_t mask = ((int64_t)1 << t->row_shift) - 1;
+    *slab = tables->slab_of[table] + (int32_t)(row >> t->row_shift);
+    *local = row & mask;
+    *count = qemb__min_i64(*count, mask + 1 - *local);
+}
+
+size_t qemb__tables_at(const qemb__tables *s, int32_t table, int32_t slab, int64_t local) {
+    const q_table *t = &s->table[table];
+    return (size_t)(t->base + local * t->dim) * sizeof(float) - s->slab[slab].weight->offset;
+}
+
+/* What a qconfig says of a table, and what the table's kernels must be able to do. */
+static uint32_t describe_quantisation(const qemb_qconfig *q, q_table *t) {
+    static const uint32_t arithmetic[] = {QEMB__USES_TORCH_CPU, QEMB__USES_TORCH_CUDA, QEMB__USES_PACKED};
+    t->flags = (q->observer_off ? 0 : Q_OBSERVER_ON) | (q->fake_quant_off ? 0 : Q_FAKE_QUANT_ON) | (t->flags & Q_HAS_NORM);
+    t->observed = 0;
+    t->qmin = (float)q->quant_min;
+    t->qmax = (float)q->quant_max;
+    t->range = t->qmax - t->qmin;
+    t->inverse_range = 1.0f / t->range;
+    t->eps = q->eps == 0.0f ? 0x1p-23f : q->eps;
+    t->averaging = q->averaging_constant == 0.0f ? 1.0f : q->averaging_constant;
+    t->observer = (q_i32)q->observer;
+    t->arithmetic = (q_i32)q->arithmetic;
+    t->layout = (q_i32)q->layout;
+    int32_t codes = q->quant_max - q->quant_min;
+    t->bits = codes <= 3 ? 2 : codes <= 15 ? 4 : 8;
+    uint32_t uses = q->fake_quant_off ? QEMB__USES_FLOAT : arithmetic[q->arithmetic];
+    uses |= !q->fake_quant_off && q->observer != QEMB_OBSERVER_MEMORYLESS ? QEMB__USES_STATE : 0;
+    return uses | (t->flags & Q_HAS_NORM ? QEMB__USES_NORM : 0);
+}
+
+static uint32_t describe(const qemb_table_desc *d, q_table *t) {
+    *t = (q_table){.rows = d->num_embeddings, .dim = (q_i32)d->embedding_dim, .padding_idx = -1, .row_shift = ONE_SLAB_SHIFT};
+    if (d->has_padding_idx) {
+        t->padding_idx = d->padding_idx < 0 ? d->num_embeddings + d->padding_idx : d->padding_idx;
+    }
+    t->flags = d->has_max_norm ? Q_HAS_NORM : 0;
+    t->max_norm = d->max_norm;
+    t->norm_type = d->norm_type == 0.0f ? 2.0f : d->norm_type;
+    return describe_quantisation(&d->qconfig, t);
+}
+
+/* Whether a table needs stored state from the start. */
+static bool keeps_state(const qemb_qconfig *q) {
+    return q->observer != QEMB_OBSERVER_MEMORYLESS && !(q->observer_off && q->fake_quant_off);
+}
+
+/* Adds an empty slab and returns its number. A new group begins when the last one has no room for `together` slabs. */
+static int32_t new_slab(qemb__tables *s, int32_t together) {
+    qemb__group *g = s->num_groups ? &s->group[s->num_groups - 1] : NULL;
+    if (!g || g->num_slabs + together > QEMB__GROUP_SLABS) {
+        g = &s->group[s->num_groups++];
+        *g = (qemb__group){.first_slab = s->num_slabs};
+    }
+    g->num_slabs++;
+    return s->num_slabs++;
+}
+
+/* Gives table `t` its place: the caller's buffer, several slabs of its own, or the end of the slab filled last (*open, or -1). */
+static qemb_status place(qemb__tables *s, int32_t t, const qemb_table_desc *d, int32_t *open, int32_t *group_of) {
+    q_table *table = &s->table[t];
+    const int64_t limit = s->ctx->report.max_allocation_bytes / (int64_t)sizeof(float);
+    const int64_t state_limit = s->ctx->report.max_allocation_bytes / (int64_t)sizeof(q_state);
+    const int64_t elements = table->rows * table->dim;
+    if (d->weight_buffer) {
+        int32_t n = new_slab(s, 1);
+        s->slab[n] = (qemb__slab){.weight = d->weight_buffer, .rows = table->rows, .elements = elements};
+        s->slab_of[t] = n;
+        table->base = (int64_t)(d->weight_buffer->offset / sizeof(float)); /* kernels see the memory, not the buffer's start */
+    } else if (elements > limit || table->rows > state_limit) {
+        int32_t shift = 0;
+        while (((int64_t)2 << shift) * table->dim <= limit && ((int64_t)2 << shift) <= state_limit) {
+            shift++;
+        }
+        int64_t slabs = qemb__ceil_div(table->rows, (int64_t)1 << shift);
+        if (slabs > QEMB__GROUP_SLABS) {
+            return qemb__fail(QEMB_ERR_UNSUPPORTED, "table %s: %lld rows of %d need %lld allocations of the device's largest size, want at most %d",
+                              s->name[t], (long long)table->rows, table->dim, (long long)slabs, QEMB__GROUP_SLABS);
+        }
+        for (int64_t k = 0; k < slabs; k++) {
+            int32_t n = new_slab(s, k ? 1 : (int32_t)slabs);
+            int64_t rows = qemb__min_i64((int64_t)1 << shift, table->rows - (k << shift));
+            s->slab[n] = (qemb__slab){.rows = rows, .elements = rows * table->dim, .owned = true};
+            s->slab_of[t] = k ? s->slab_of[t] : n;
+        }
+        table->row_shift = shift;
+    } else {
+        int32_t n = *open;
+        if (n < 0 || s->slab[n].elements + elements > limit || s->slab[n].rows + table->rows > state_limit) {
+            n = new_slab(s, 1);
+            s->slab[n] = (qemb__slab){.owned = true};
+            *open = n;
+        }
+        table->base = s->slab[n].elements;
+        table->state_base = s->slab[n].rows;
+        /* The next table starts on a cache line of its own. */
+        s->slab[n].elements = qemb__min_i64(qemb__round_up(table->base + elements, LINE_FLOATS), limit);
+        s->slab[n].rows += table->rows;
+        s->slab_of[t] = n;
+    }
+    int32_t g = 0;
+    while (s->slab_of[t] >= s->group[g].first_slab + s->group[g].num_slabs) {
+        g++;
+    }
+    table->slab = s->slab_of[t] - s->group[g].first_slab;
+    group_of[t] = g;
+    return QEMB_OK;
+}
+
+/* Features in input order, then brought together by group (stable). */
+static void order_features(qemb__tables *s, const qemb_collection_desc *desc, const int32_t *group_of) {
+    int32_t n = 0;
+    for (int32_t g = 0; g < s->num_groups; g++) {
+        int64_t column = 0;
+        s->group[g].first_feature = n;
+        for (int32_t f = 0; f < s->num_features; f++) {
+            int32_t t = desc->feature_table ? desc->feature_table[f] : f;
+            if (group_of[t] == g) {
+                s->feature[n++] = (q_feature){.table = t, .index = f, .column = column};
+            }
+            column += s->table[t].dim;
+        }
+        s->group[g].num_features = n - s->group[g].first_feature;
+        s->output_dim = column;
+    }
+}
+
+static qemb_status fill_random(qemb__tables *s, int32_t t, uint64_t seed) {
+    enum { CHUNK = 1 << 16 };
+    qemb_status st = QEMB_OK;
+    void *block = NULL;
+    q_table *table = &s->table[t];
+    int64_t rows_at_once = qemb__max_i64(1, CHUNK / table->dim);
+    TRY(qemb__calloc(rows_at_once * table->dim, sizeof(float), &block));
+    float *values = block;
+    for (int64_t row = 0; row < table->rows;) {
+        int64_t count = qemb__min_i64(rows_at_once, table->rows - row);
+        int32_t slab = 0;
+        int64_t local = 0;
+        qemb__tables_locate(s, t, row, &count, &slab, &local);
+        qemb__normal_fill(seed, (uint64_t)row * (uint64_t)table->dim, values, count * table->dim);
+        if (table->padding_idx >= row && table->padding_idx < row + count) {
+            memset(values + (table->padding_idx - row) * table->dim, 0, (size_t)table->dim * sizeof(float));
+        }
+        size_t at = qemb__tables_at(s, t, slab, local);
+        TRY(qemb__buffer_write(s->slab[slab].weight, at, (size_t)(count * table->dim) * sizeof(float), values, true));
+        row += count;
+    }
+done:
+    qemb__free(block);
+    return st;
+}
+
+static qemb_status fill(qemb__tables *s, int32_t t, const qemb_table_desc *d) {
+    const q_table *table = &s->table[t];
+    if (d->weight_buffer) {
+        return QEMB_OK;
+    }
+    if (!d->weight) {
+        return fill_random(s, t, d->seed);
+    }
+    for (int64_t row = 0, count = 0; row < table->rows; row += count) {
+        int32_t slab = 0;
+        int64_t local = 0;
+        count = table->rows - row;
+        qemb__tables_locate(s, t, row, &count, &slab, &local);
+        size_t at = qemb__tables_at(s, t, slab, local);
+        size_t bytes = (size_t)(count * table->dim) * sizeof(float);
+        qemb_status st = qemb__buffer_write(s->slab[slab].weight, at, bytes, d->weight + row * table->dim, true);
+        if (st != QEMB_OK) {
+            return st;
+        }
+    }
+    return QEMB_OK;
+}
+
+qemb_status qemb__tables_need_state(qemb__tables *s, int32_t t) {
+    const q_table *table = &s->table[t];
+    int64_t count = table->rows;
+    for (int64_t row = 0; row < table->rows; row += count, count = table->rows - row) {
+        int32_t slab = 0;
+        int64_t local = 0;
+        qemb__tables_locate(s, t, row, &count, &slab, &local);
+        if (!s->slab[slab].state) {
+            qemb_status st = qemb__buffer_create(s->ctx, (size_t)s->slab[slab].rows * sizeof(q_state), &s->slab[slab].state);
+            if (st != QEMB_OK) {
+                return st;
+            }
+        }
+    }
+    s->table[t].flags |= Q_HAS_STATE;
+    s->stale = true;
+    return QEMB_OK;
+}
+
+qemb_status qemb__tables_flush(qemb__tables *s) {
+    qemb_status st = QEMB_OK;
+    if (s->stale) {
+        TRY(qemb__buffer_write(s->table_buffer, 0, (size_t)s->num_tables * sizeof(q_table), s->table, true));
+        TRY(qemb__buffer_write(s->feature_buffer, 0, (size_t)s->num_features * sizeof(q_feature), s->feature, true));
+        s->stale = false;
+    }
+done:
+    return st;
+}
+
+static qemb_status allocate(qemb_context *ctx, int32_t num_tables, int32_t num_features, qemb__tables **out) {
+    qemb_status st = QEMB_OK;
+    void *block = NULL;
+    qemb__tables *s = NULL;
+    TRY(qemb__calloc(1, sizeof *s, &block));
+    s = block;
+    s->ctx = ctx;
+    s->num_tables = num_tables;
+    s->num_features = num_features;
+    TRY(qemb__calloc(s->num_tables, sizeof *s->table, (void **)&s->table));
+    TRY(qemb__calloc(s->num_features, sizeof *s->feature, (void **)&s->feature));
+    TRY(qemb__calloc(s->num_tables, sizeof *s->slab_of, (void **)&s->slab_of));
+    TRY(qemb__calloc(s->num_tables, sizeof *s->name, (void **)&s->name));
+    TRY(qemb__calloc((int64_t)s->num_tables * QEMB__GROUP_SLABS, sizeof *s->slab, (void **)&s->slab));
+    TRY(qemb__calloc((int64_t)s->num_tables + 1, sizeof *s->group, (void **)&s->group));
+    *out = s;
+    s = NULL;
+done:
+    qemb__tables_destroy(s);
+    return st;
+}
+
+static qemb_status upload(qemb__tables *s) {
+    qemb_status st = QEMB_OK;
+    TRY(qemb__buffer_create(s->ctx, (size_t)s->num_tables * sizeof(q_table), &s->table_buffer));
+    TRY(qemb__buffer_create(s->ctx, (size_t)s->num_features * sizeof(q_feature), &s->feature_buffer));
+    s->stale = true;
+    TRY(qemb__tables_flush(s));
+done:
+    return st;
+}
+
+qemb_status qemb__tables_share(const qemb__tables *source, const qemb_qconfig *qconfig, qemb__tables **out) {
+    qemb_status st = QEMB_OK;
+    qemb__tables *s = NULL;
+    TRY(allocate(source->ctx, source->num_tables, source->num_features, &s));
+    s->mode = source->mode;
+    s->total_rows = source->total_rows;
+    s->output_dim = source->output_dim;
+    s->max_dim = source->max_dim;
+    s->num_groups = source->num_groups;
+    s->num_slabs = source->num_slabs;
+    memcpy(s->group, source->group, (size_t)s->num_groups * sizeof *s->group);
+    memcpy(s->feature, source->feature, (size_t)s->num_features * sizeof *s->feature);
+    for (int32_t n = 0; n < s->num_slabs; n++) {
+        s->slab[n] = source->slab[n];
+        s->slab[n].owned = false;
+        s->slab[n].state = NULL;
+    }
+    for (int32_t t = 0; t < s->num_tables; t++) {
+        TRY(qemb__strdup(source->name[t], &s->name[t]));
+        s->table[t] = source->table[t];
+        s->slab_of[t] = source->slab_of[t];
+        s->uses |= describe_quantisation(&qconfig[t], &s->table[t]);
+    }
+    for (int32_t t = 0; t < s->num_tables; t++) {
+        if (keeps_state(&qconfig[t])) {
+            TRY(qemb__tables_need_state(s, t));
+        }
+    }
+    TRY(upload(s));
+    *out = s;
+    s = NULL;
+done:
+    qemb__tables_destroy(s);
+    return st;
+}
+
+qemb_status qemb__tables_create(qemb_context *ctx, const qemb_collection_desc *desc, int32_t mode, qemb__tables **out) {
+    qemb_status st = QEMB_OK;
+    qemb__tables *s = NULL;
+    void *group_of = NULL;
+    int32_t open = -1;
+    TRY(allocate(ctx, desc->num_tables, desc->feature_table ? desc->num_features : desc->num_tables, &s));
+    TRY(qemb__calloc(s->num_tables, sizeof(int32_t), &group_of));
+    s->mode = mode;
+    for (int32_t t = 0; t < s->num_tables; t++) {
+        const qemb_table_desc *d = &desc->tables[t];
+        char fallback[32];
+        (void)snprintf(fallback, sizeof fallback, "table%d", t);
+        TRY(qemb__strdup(d->name ? d->name : fallback, &s->name[t]));
+        s->uses |= describe(d, &s->table[t]);
+        s->table[t].row0 = s->total_rows;
+        s->total_rows += d->num_embeddings;
+        s->max_dim = s->table[t].dim > s->max_dim ? s->table[t].dim : s->max_dim;
+        TRY(place(s, t, d, &open, group_of));
+    }
+    order_features(s, desc, group_of);
+    for (int32_t n = 0; n < s->num_slabs; n++) {
+        if (s->slab[n].owned) {
+            TRY(qemb__buffer_create(ctx, (size_t)s->slab[n].elements * sizeof(float), &s->slab[n].weight));
+        }
+    }
+    for (int32_t t = 0; t < s->num_tables; t++) {
+        TRY(fill(s, t, &desc->tables[t]));
+        if (keeps_state(&desc->tables[t].qconfig)) {
+            TRY(qemb__tables_need_state(s, t));
+        }
+    }
+    TRY(upload(s));
+    *out = s;
+    s = NULL;
+done:
+    qemb__free(group_of);
+    qemb__tables_destroy(s);
+    return st;
+}
+
+void qemb__tables_destroy(qemb__tables *s) {
+    if (!s) {
+        return;
+    }
+    for (int32_t n = 0; n < s->num_slabs; n++) {
+        qemb__buffer_destroy(s->slab[n].state);
+        if (s->slab[n].owned) {
+            qemb__buffer_destroy(s->slab[n].weight);
+        }
+    }
+    for (int32_t t = 0; s->name && t < s->num_tables; t++) {
+        qemb__free(s->name[t]);
+    }
+    qemb__buffer_destroy(s->table_buffer);
+    qemb__buffer_destroy(s->feature_buffer);
+    qemb__free(s->table);
+    qemb__free(s->feature);
+    qemb__free(s->slab_of);
+    qemb__free(s->name);
+    qemb__free(s->slab);
+    qemb__free(s->group);
+    qemb__free(s);
+}

@@ -1,0 +1,98 @@
+/* bag_forward.c - builds the forward kernel for a module's widths and modes, and launches it: one launch a group of slabs. */
+#include <stdio.h>
+#include <string.h>
+
+#include "opencl/opencl.h"
+
+enum { WIDE_BLOCKS = 17, MAX_PIECES = 3 * (WIDE_BLOCKS + 1) + 2 };
+
+/* Blocks of 16 that a row takes in the CPU family: 0 below 16 columns, 17 above 256. */
+static int blocks_of(int32_t dim) {
+    return dim < 16 ? 0 : dim > 256 ? WIDE_BLOCKS : (dim + 15) / 16;
+}
+
+/* The CPU family's program: head, the body once for each width, the kernel. */
+static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const char *options, cl_kernel *kernel) {
+    static const char *const defines[WIDE_BLOCKS + 1] = {
+        "#define BLOCKS 0\n",  "#define BLOCKS 1\n",  "#define BLOCKS 2\n",  "#define BLOCKS 3\n",  "#define BLOCKS 4\n",  "#define BLOCKS 5\n",
+        "#define BLOCKS 6\n",  "#define BLOCKS 7\n",  "#define BLOCKS 8\n",  "#define BLOCKS 9\n",  "#define BLOCKS 10\n", "#define BLOCKS 11\n",
+        "#define BLOCKS 12\n", "#define BLOCKS 13\n", "#define BLOCKS 14\n", "#define BLOCKS 15\n", "#define BLOCKS 16\n", "#define BLOCKS 17\n"};
+    const char *pieces[MAX_PIECES];
+    int n = 0;
+    unsigned widths = 0;
+    for (int32_t t = 0; t < s->num_tables; t++) {
+        widths |= 1u << blocks_of(s->table[t].dim);
+    }
+    pieces[n++] = "bag_forward_cpu_head.cl";
+    for (int k = 0; k <= WIDE_BLOCKS; k++) {
+        if (widths >> k & 1) {
+            pieces[n++] = defines[k];
+            pieces[n++] = "bag_forward_cpu.cl";
+            pieces[n++] = "#undef BLOCKS\n";
+        }
+    }
+    pieces[n++] = "bag_forward_cpu_main.cl";
+    char all[QEMB__CL_OPTIONS + 64];
+    (void)snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=24 -DWIDTHS=%u", options, widths);
+    return qemb__cl_kernel_pieces(ctx, pieces, n, "bag_forward", all, kernel);
+}
+
+static qemb_status forward_kernel(qemb_context *ctx, const qemb__tables *s, const qemb__batch_view *b, int slabs, cl_kernel *kernel) {
+    char options[QEMB__CL_OPTIONS];
+    (void)snprintf(options, sizeof options, "-DMODE=%d -DWEIGHTED=%d -DUSES=%u -DSLABS=%d -DINDEX=%s -DOFFSET=%s", s->mode, b->weights != NULL, s->uses,
+                   slabs, b->indices_64 ? "long" : "int", b->offsets_64 ? "long" : "int");
+    return cpu_kernel(ctx, s, options, kernel);
+}
+
+/* Compiles the forms that a batch from the host takes; others compile at their first use. */
+qemb_status qemb__cl_bag_forward_prepare(qemb_context *ctx, const qemb__tables *s) {
+    qemb_status st = QEMB_OK;
+    cl_kernel kernel = NULL;
+    for (int32_t g = 0; g < s->num_groups; g++) {
+        const int slabs = s->group[g].num_slabs == 1 ? 1 : QEMB__GROUP_SLABS;
+        const qemb__batch_view plain = {0};
+        TRY(forward_kernel(ctx, s, &plain, slabs, &kernel));
+    }
+done:
+    return st;
+}
+
+qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args *args) {
+    const qemb__cl *cl = ctx->engine;
+    const qemb__tables *s = args->tables;
+    const qemb__batch_view *b = args->batch;
+    qemb_status st = QEMB_OK;
+    q_bag_forward a = {.batch = b->shape, .out_at = (q_i64)(args->out->offset / sizeof(float)), .out_stride = s->output_dim, .step = args->step};
+    a.batch.indices_at = b->indices ? (q_i64)(b->indices->offset / (b->indices_64 ? 8 : 4)) : 0;
+    a.batch.offsets_at = b->offsets ? (q_i64)(b->offsets->offset / (b->offsets_64 ? 8 : 4)) : 0;
+    a.batch.weights_at = b->weights ? (q_i64)(b->weights->offset / sizeof(float)) : 0;
+    for (int32_t g = 0; g < s->num_groups; g++) {
+        const qemb__group *group = &s->group[g];
+        const int slabs = group->num_slabs == 1 ? 1 : QEMB__GROUP_SLABS;
+        cl_kernel kernel = NULL;
+        qemb__cl_args list = {0};
+        TRY(forward_kernel(ctx, s, b, slabs, &kernel));
+        qemb__cl_arg_buffer(&list, s->table_buffer);
+        qemb__cl_arg_buffer(&list, s->feature_buffer);
+        for (int k = 0; k < slabs; k++) {
+            qemb__cl_arg_buffer(&list, s->slab[group->first_slab + (k < group->num_slabs ? k : 0)].weight);
+        }
+        for (int k = 0; k < slabs; k++) {
+            const qemb_buffer *state = s->slab[group->first_slab + (k < group->num_slabs ? k : 0)].state;
+            qemb__cl_arg_buffer(&list, state ? state : ctx->events);
+        }
+        qemb__cl_arg_buffer(&list, b->indices ? b->indices : b->status);
+        qemb__cl_arg_buffer(&list, b->offsets ? b->offsets : b->status);
+        qemb__cl_arg_buffer(&list, b->weights ? b->weights : b->status);
+        qemb__cl_arg_buffer(&list, args->out);
+        qemb__cl_arg_buffer(&list, args->winners ? args->winners : b->status);
+        qemb__cl_arg_buffer(&list, b->status);
+        a.first_feature = group->first_feature;
+        a.num_features = group->num_features;
+        qemb__cl_arg(&list, sizeof a, &a);
+        const int64_t items = b->shape.bags * group->num_features;
+        TRY(qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items)));
+    }
+done:
+    return st;
+}

@@ -1,0 +1,94 @@
+/* opencl.h - what the files of the OpenCL engine share. */
+#ifndef QEMB_OPENCL_OPENCL_H
+#define QEMB_OPENCL_OPENCL_H
+
+#ifndef CL_TARGET_OPENCL_VERSION
+#define CL_TARGET_OPENCL_VERSION 120
+#endif
+#include <CL/cl.h>
+
+#include "core/ops.h"
+#include "core/tables.h"
+
+enum { QEMB__CL_OPTIONS = 640, QEMB__CL_MAX_ARGS = 64 };
+
+typedef struct qemb__cl_kernel {
+    char *key; /* "file:kernel:options" */
+    cl_program program;
+    cl_kernel kernel;
+} qemb__cl_kernel;
+
+typedef struct qemb__cl {
+    cl_platform_id platform;
+    cl_device_id device;
+    cl_context context;
+    cl_command_queue queue;
+    bool out_of_order;   /* the caller's queue: a barrier follows every command */
+    bool is_cpu;         /* CPU kernel family */
+    bool is_pocl;
+    bool is_nvidia;
+    int shuffle;         /* as in qemb_device_report */
+    bool exact_division; /* / and sqrt as they are */
+    size_t max_local;
+    size_t force_local;  /* $QEMB_LOCAL_SIZE, for tests: any local size gives the same bits */
+    int64_t compute_units;
+    char name[256], platform_name[256], driver[128];
+    char base_options[QEMB__CL_OPTIONS]; /* of every build on this device */
+    char *log;                           /* of the last failed build */
+    qemb__cl_kernel *kernels;
+    int64_t num_kernels, cap_kernels;
+} qemb__cl;
+
+/* ---- device.c */
+/* Finds the device a selector names; DEVICE with the list of all devices when there is none. */
+qemb_status qemb__cl_select(const char *selector, cl_platform_id *platform, cl_device_id *device);
+/* Names, limits and family of the device in cl->device into cl and the context's report. */
+qemb_status qemb__cl_describe(qemb_context *ctx);
+/* Probes what drivers do not say truly: rounding of division, fma, subnormals, struct layout, lane exchange. */
+qemb_status qemb__cl_probe(qemb_context *ctx);
+
+/* ---- program.c */
+/* The kernel `name` of kernels_cl/<file>, built with base options and `options`; built once and kept. */
+qemb_status qemb__cl_kernel_get(qemb_context *ctx, const char *file, const char *name, const char *options, cl_kernel *kernel);
+/* The same for a program of several pieces: kernel files, and texts that start with '#'. The last piece names it. */
+qemb_status qemb__cl_kernel_pieces(qemb_context *ctx, const char *const *pieces, int count, const char *name, const char *options, cl_kernel *kernel);
+void qemb__cl_kernels_free(qemb__cl *cl);
+
+/* ---- launch.c */
+typedef struct qemb__cl_args {
+    int count;
+    size_t size[QEMB__CL_MAX_ARGS];
+    const void *value[QEMB__CL_MAX_ARGS];
+} qemb__cl_args;
+void qemb__cl_arg(qemb__cl_args *args, size_t size, const void *value);
+void qemb__cl_arg_buffer(qemb__cl_args *args, const qemb_buffer *buffer);
+/* Enqueues `items` work-items in groups of `local` (items rounded up: kernels check their id). */
+qemb_status qemb__cl_launch(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *args, int64_t items, size_t local);
+/* Local size for one-item-a-bag kernels: 16, 1 when that leaves fewer than 16 groups a compute unit. */
+size_t qemb__cl_local_cpu(const qemb__cl *cl, int64_t items);
+/* After every enqueued command that is not a launch: counts it, orders it. */
+qemb_status qemb__cl_enqueued(qemb_context *ctx, cl_int error, const char *what);
+
+/* ---- error.c */
+const char *qemb__cl_error_name(cl_int error);
+qemb_status qemb__cl_fail(cl_int error, const char *what);
+
+/* ---- operations, one file a stem */
+qemb_status qemb__cl_batch_check(qemb_context *ctx, const qemb__batch_check_args *args);
+qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args *args);
+qemb_status qemb__cl_bag_forward_prepare(qemb_context *ctx, const qemb__tables *tables);
+qemb_status qemb__cl_row_observe(qemb_context *ctx, const qemb__row_observe_args *args);
+
+/* Opens the engine over a device, context and queue that are kept (retained); context and queue NULL: the engine makes its own. */
+qemb_status qemb__cl_open(qemb_context *ctx, cl_platform_id platform, cl_device_id device, cl_context context, cl_command_queue queue);
+
+#define CL_TRY(call, what)                       \
+    do {                                         \
+        cl_int cl_error_ = (call);               \
+        if (cl_error_ != CL_SUCCESS) {           \
+            st = qemb__cl_fail(cl_error_, what); \
+            goto done;                           \
+        }                                        \
+    } while (0)
+
+#endif
