@@ -1,0 +1,23 @@
+#!/bin/sh
+# run.sh - installs what is missing, builds, runs the main job.    sh bench/run.sh [--no-install] [arguments of `qemb demo`]
+# A click log of your own: QEMB_CRITEO=/path/to/train.txt sh bench/run.sh
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
+install=
+if [ "${1:-}" = "--no-install" ]; then
+    install=--no-install
+    shift
+fi
+sh "$root/tests/run.sh" --build-only $install || exit 1
+
+# A kernel cache of its own, made anew when the last run did not end well: it may be half written.
+POCL_CACHE_DIR=${POCL_CACHE_DIR:-$root/build/bench-cache}
+export POCL_CACHE_DIR
+mine=$root/build/bench-cache
+[ -e "$mine/ended-well" ] || rm -rf "$mine"
+mkdir -p "$mine" "$POCL_CACHE_DIR"
+rm -f "$mine/ended-well"
+"$root/build/bin/qemb" demo "$@"
+status=$?
+[ $status = 0 ] && : >"$mine/ended-well"
+exit $status

@@ -1,0 +1,192 @@
+#!/bin/sh
+# run.sh - installs what is missing, builds, runs every test.      sh tests/run.sh [options]
+usage() {
+    cat <<'USAGE'
+usage: sh tests/run.sh [options]
+  (none)        what a change must pass: release build and its tests, clang's warnings, the tests under the address sanitizer
+  --release     only the release build (build/) and its tests
+  --clang       only the build with clang (build-clang/)
+  --asan        only the tests under the address, undefined and leak sanitizers (build-asan/)
+  --tsan        only the tests under the thread sanitizer (build-tsan/)
+  --coverage    only the tests with executed lines counted (build-coverage/), and the count
+  --nightly     every lane, with the long forms of the tests (QEMB_NIGHTLY=1)
+  --build-only  the release build without its tests
+  --no-install  install nothing; say what is missing and stop
+Lanes add up: `--asan --tsan` runs both. On Debian and Ubuntu missing packages come from apt, with sudo when you are not root.
+USAGE
+}
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
+cd "$root" || exit 2
+
+lanes=
+install=yes
+tests=yes
+for option in "$@"; do
+    case $option in
+    --release | --clang | --asan | --tsan | --coverage) lanes="$lanes ${option#--}" ;;
+    --nightly)
+        lanes="release clang asan tsan coverage"
+        QEMB_NIGHTLY=1
+        export QEMB_NIGHTLY
+        ;;
+    --build-only)
+        lanes=release
+        tests=no
+        ;;
+    --no-install) install=no ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    *)
+        echo "run.sh: unknown option $option" >&2
+        usage >&2
+        exit 2
+        ;;
+    esac
+done
+lanes=${lanes:-release clang asan}
+
+# ---- what is needed --------------------------------------------------------------------------------------------------------
+has() { command -v "$1" >/dev/null 2>&1; }
+has_module() { has pkg-config && pkg-config --exists "$1"; }
+has_header() { echo "#include <$1>" | gcc -E -x c - >/dev/null 2>&1; }
+
+# Prints the packages whose contents are not there.
+missing_packages() {
+    has gcc || echo gcc
+    has_header stdio.h || echo libc6-dev
+    has clang || echo clang
+    has cmake || echo cmake
+    has ninja || echo ninja-build
+    has pkg-config || echo pkg-config
+    has_header CL/cl.h || echo opencl-c-headers
+    has_module OpenCL || echo ocl-icd-opencl-dev
+    [ -e "${QEMB_TEST_ICD:-/etc/OpenCL/vendors/pocl.icd}" ] || echo pocl-opencl-icd
+    has_module criterion || echo libcriterion-dev
+    has_module clblast || echo libclblast-dev
+    has_module jansson || echo libjansson-dev
+    has_module zlib || echo zlib1g-dev
+}
+
+install_missing() {
+    packages=$(missing_packages | tr '\n' ' ')
+    [ -z "$packages" ] && return 0
+    if [ $install = no ]; then
+        echo "run.sh: missing (names of Debian and Ubuntu): $packages" >&2
+        return 1
+    fi
+    if ! has apt-get; then
+        echo "run.sh: no apt here; please install what Debian and Ubuntu call: $packages" >&2
+        return 1
+    fi
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        as_root=sudo
+        if ! has sudo; then
+            echo "run.sh: not root and no sudo; please have these installed: $packages" >&2
+            return 1
+        fi
+    fi
+    echo "== install: ${as_root:+$as_root }apt-get install $packages"
+    $as_root apt-get update -q &&
+        $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages || return 1
+    packages=$(missing_packages | tr '\n' ' ')
+    [ -z "$packages" ] && return 0
+    echo "run.sh: still missing after the installation: $packages" >&2
+    return 1
+}
+
+# ---- lanes -----------------------------------------------------------------------------------------------------------------
+cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+
+# configure FOLDER ARGUMENTS...: a folder that cannot be configured (moved, half written, another CMake's) is made anew, once.
+configure() {
+    folder=$1
+    shift
+    if [ -e "$folder/CMakeCache.txt" ]; then
+        cmake -S . -B "$folder" "$@" >"$folder/configure.log" 2>&1 && return 0
+        echo "   $folder cannot be used as it is: making it anew"
+    fi
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cmake -S . -B "$folder" -G Ninja "$@" >"$folder/configure.log" 2>&1 && return 0
+    cat "$folder/configure.log"
+    return 1
+}
+
+build() {
+    cmake --build "$1" -j "$cores" >"$1/build.log" 2>&1 && return 0
+    cat "$1/build.log"
+    return 1
+}
+
+# A kernel cache that a killed or failed run may have left half written is not used again: only a green run keeps it.
+run_tests() {
+    [ -e "$1/tests-were-green" ] || rm -rf "$1/pocl-cache"
+    rm -f "$1/tests-were-green"
+    # The caches' folders are made by CMake, and Criterion is slow where the limit of open files is huge.
+    cmake "$1" >/dev/null &&
+        (ulimit -n 1024 2>/dev/null; cd "$1" && ctest -j "$cores" --output-on-failure) >"$1/tests.log" 2>&1
+    status=$?
+    if [ $status = 0 ]; then
+        : >"$1/tests-were-green"
+        grep 'tests passed' "$1/tests.log"
+    else
+        cat "$1/tests.log"
+    fi
+    return $status
+}
+
+# Lines executed, file by file, the least covered first.
+print_coverage() {
+    find build-coverage/CMakeFiles/qemb_objects.dir -name '*.gcda' -exec gcov -n {} + 2>/dev/null | awk -v root="$root/" '
+        /^File / { file = substr($0, 7, length($0) - 7); sub(root, "", file) }
+        /^Lines executed:/ && file ~ /^src\// {
+            share = $2; sub(/executed:/, "", share); lines = $4
+            printf "%7.2f %% of %4d  %s\n", share, lines, file | "sort -n"
+            hit += share * lines / 100; all += lines
+        }
+        { if ($0 ~ /^Lines/) file = "" }
+        END { close("sort -n"); if (all) printf "%7.2f %% of %4d  src/\n", 100 * hit / all, all }'
+}
+
+run_lane() {
+    case $1 in
+    release) CC=gcc configure build -DCMAKE_BUILD_TYPE=Release && build build && { [ $tests = no ] || run_tests build; } ;;
+    clang) CC=clang configure build-clang -DCMAKE_BUILD_TYPE=Release && build build-clang ;;
+    asan) CC=gcc configure build-asan -DCMAKE_BUILD_TYPE=Debug -DQEMB_SANITIZE=address,undefined,leak && build build-asan && run_tests build-asan ;;
+    tsan) CC=gcc configure build-tsan -DCMAKE_BUILD_TYPE=Debug -DQEMB_SANITIZE=thread && build build-tsan && run_tests build-tsan ;;
+    coverage)
+        find build-coverage -name '*.gcda' -exec rm -f {} + 2>/dev/null
+        CC=gcc configure build-coverage -DCMAKE_BUILD_TYPE=Debug -DQEMB_COVERAGE=ON && build build-coverage && run_tests build-coverage &&
+            print_coverage
+        ;;
+    esac
+}
+
+install_missing || exit 1
+began=$(date +%s)
+summary=
+failed=0
+for lane in $lanes; do
+    echo "== $lane"
+    lane_began=$(date +%s)
+    if run_lane "$lane"; then
+        word=passed
+    else
+        word=FAILED
+        failed=1
+    fi
+    summary="$summary
+   $lane: $word, $(($(date +%s) - lane_began)) s"
+done
+[ $tests = no ] && [ $failed = 0 ] && exit 0
+echo "== summary, $(($(date +%s) - began)) s$summary"
+if [ $failed = 0 ]; then
+    echo "   all passed"
+else
+    echo "   FAILED"
+fi
+exit $failed
