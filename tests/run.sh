@@ -128,7 +128,7 @@ run_tests() {
     rm -f "$1/tests-were-green"
     # The caches' folders are made by CMake, and Criterion is slow where the limit of open files is huge.
     cmake "$1" >/dev/null &&
-        (ulimit -n 1024 2>/dev/null; cd "$1" && ctest -j "$cores" --output-on-failure) >"$1/tests.log" 2>&1
+        (ulimit -n 1024 2>/dev/null; cd "$1" && ctest -j "$cores" --no-tests=error --output-on-failure) >"$1/tests.log" 2>&1
     status=$?
     if [ $status = 0 ]; then
         : >"$1/tests-were-green"
