@@ -314,10 +314,13 @@ QEMB_API qemb_status qemb_embedding_bag_table(const qemb_embedding_bag *bag, int
 QEMB_API qemb_status qemb_embedding_bag_read_weight(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, float *target);
 QEMB_API qemb_status qemb_embedding_bag_write_weight(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const float *source);
 
-/* Observer state of rows [first, first+count) after the last forward, each array [count] or NULL: the buffers min_val, max_val, scale,
- * zero_point of torch's module. Before the first observation min and max are NaN, scale 1, zero point 0. Waits. */
-QEMB_API qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, float *min_val,
-                                                      float *max_val, float *scale, float *zero_point);
+/* Observer state of rows [first, first+count) after the last forward: the buffers min_val, max_val, scale, zero_point of torch's module.
+ * Before the first observation min and max are NaN, scale 1, zero point 0. Waits. */
+typedef struct qemb_observer_rows {
+    float *min_val, *max_val, *scale, *zero_point; /* each [count], or NULL: not wanted */
+} qemb_observer_rows;
+QEMB_API qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count,
+                                                      const qemb_observer_rows *rows);
 /* Puts a state in (from a state dict): min_val and max_val [count], for all rows of the table at once. Waits. */
 QEMB_API qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const float *min_val,
                                                        const float *max_val);

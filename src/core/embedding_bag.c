@@ -291,20 +291,21 @@ done:
     return st;
 }
 
-qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, float *min_val, float *max_val,
-                                             float *scale, float *zero_point) {
+qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count,
+                                             const qemb_observer_rows *rows) {
     enum { CHUNK = 1 << 18 };
     qemb_buffer *result = NULL;
     qemb_status st = check_rows(bag, table, first, count, "embedding_bag_read_observer");
     if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_read_observer")) != QEMB_OK) {
         return st;
     }
+    REQUIRE(rows, QEMB_ERR_ARG, "embedding_bag_read_observer: rows is NULL");
     TRY(qemb__tables_flush(bag->tables));
     int64_t chunk = qemb__min_i64(count, CHUNK);
     TRY(qemb__buffer_create(bag->ctx, (size_t)qemb__max_i64(chunk, 1) * 4 * sizeof(float), &result));
     for (int64_t done = 0; done < count; done += chunk) {
         int64_t n = qemb__min_i64(chunk, count - done);
-        float *targets[4] = {min_val, max_val, scale, zero_point};
+        float *targets[4] = {rows->min_val, rows->max_val, rows->scale, rows->zero_point};
         qemb__row_observe_args args = {bag->tables, table, first + done, n, bag->forwards, false, result};
         TRY(bag->ctx->ops->row_observe(bag->ctx, &args));
         for (int k = 0; k < 4; k++) {
