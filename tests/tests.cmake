@@ -45,7 +45,8 @@ if(replay_sources)
   set(environment "")
 endif()
 
-if(NOT QEMB_SANITIZE AND NOT QEMB_COVERAGE) # they read the sources: once is enough
+if(NOT QEMB_SANITIZE AND NOT QEMB_COVERAGE) # once is enough, and the instrumented builds show symbols of their own
+  add_test(NAME symbols COMMAND sh ${PROJECT_SOURCE_DIR}/tests/symbols.sh $<TARGET_FILE:qemb>)
   add_test(NAME house COMMAND sh ${PROJECT_SOURCE_DIR}/tests/house.sh)
   add_test(NAME house_bites COMMAND sh ${PROJECT_SOURCE_DIR}/tests/house.sh --self-test)
 endif()
