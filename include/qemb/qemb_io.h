@@ -90,6 +90,70 @@ QEMB_API qemb_status qemb_safetensors_metadata_at(const qemb_safetensors *file, 
 QEMB_API qemb_status qemb_safetensors_read_rows(const qemb_safetensors *file, const char *name, int64_t first, int64_t count,
                                                 void *target);
 
+/* What is behind this writer's checksum: the metadata text "qemb_crc32", eight hexadecimal digits, is the CRC-32 (zlib's) of
+ * the whole file with these digits read as zeros. _verify reads the file once (about 1 GB/s), not through the map.
+ * Errors: CORRUPT when it differs; UNSUPPORTED when the file carries none; IO. An open does not check it. */
+#define QEMB_FILE_CHECKSUM_KEY "qemb_crc32"
+QEMB_API qemb_status qemb_safetensors_verify(const qemb_safetensors *file);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * safetensors: writing
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct qemb_tensor_desc {
+    const char *name;
+    const int64_t *shape; /* [rank]; may be NULL for rank 0 */
+    int32_t rank;
+    qemb_file_dtype dtype;
+} qemb_tensor_desc;
+
+typedef struct qemb_metadata {
+    const char *key, *text; /* UTF-8; an entry under QEMB_FILE_CHECKSUM_KEY is replaced by the file's own */
+} qemb_metadata;
+
+/* A save is atomic and durable. Bytes go to a new file NAME.tmp.PID.NUMBER in the same folder; _finish syncs it, renames it
+ * over `path` and syncs the folder. Before the rename `path` is untouched, afterwards it is complete: a crash at any moment
+ * leaves the old file or the new one (and perhaps a *.tmp.* file, which nothing reads). An existing file's permissions are
+ * kept, a link stays a link. The header is padded so that data starts at a multiple of 64; tensors are ordered by the size
+ * of their elements, largest first, then by name, so each is aligned to its elements. */
+typedef struct qemb_safetensors_writer qemb_safetensors_writer;
+
+/* Lays out the file and writes its header; no tensor needs to be in memory. Names must differ.
+ * Errors: ARG, SHAPE, OVERFLOW, RANGE (the limits of the reader), UNSUPPORTED (path is not a regular file), IO. */
+QEMB_API qemb_status qemb_safetensors_writer_create(const char *path, const qemb_tensor_desc *tensors, int64_t tensor_count,
+                                                    const qemb_metadata *metadata, int64_t metadata_count,
+                                                    qemb_safetensors_writer **writer);
+
+/* The next `bytes` bytes of tensor `index` (of the array given to _create). A tensor may come in any number of pieces, and
+ * pieces of different tensors in any order. Errors: RANGE (more bytes than the tensor has), IO; after IO only destroy helps. */
+QEMB_API qemb_status qemb_safetensors_writer_append(qemb_safetensors_writer *writer, int64_t index, const void *data, size_t bytes);
+
+/* Completes the file. Errors: STATE and the name of a tensor that lacks bytes; IO. After an error the old file is as it was,
+ * unless the sentence says that the new file is in place but its folder could not be synced. */
+QEMB_API qemb_status qemb_safetensors_writer_finish(qemb_safetensors_writer *writer);
+
+/* Without a finish before it: gives up the save and removes the new file. */
+QEMB_API void qemb_safetensors_writer_destroy(qemb_safetensors_writer *writer);
+
+/* All of the above for tensors that are in memory: data[i] belongs to tensors[i]. */
+QEMB_API qemb_status qemb_safetensors_save(const char *path, const qemb_tensor_desc *tensors, const void *const *data,
+                                           int64_t tensor_count, const qemb_metadata *metadata, int64_t metadata_count);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * npy: one array
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+/* NumPy's format (numpy/lib/format.py), versions 1 to 3, little-endian or single-byte elements of BOOL, U8..U64, I8..I64, F16,
+ * F32, F64, C64. Fortran order of rank 2 and above is UNSUPPORTED, as are structured and Python-object arrays. */
+typedef struct qemb_npy qemb_npy;
+
+/* Maps the file; the view lives until the close, its name is "". Strict as for safetensors: the data must end with the file. */
+QEMB_API qemb_status qemb_npy_open(const char *path, qemb_npy **file, qemb_tensor_view *view);
+QEMB_API void qemb_npy_close(qemb_npy *file);
+
+/* Writes an array in C order, as atomically as a safetensors file. The name in desc is not used. */
+QEMB_API qemb_status qemb_npy_save(const char *path, const qemb_tensor_desc *desc, const void *data);
+
 /* ---------------------------------------------------------------------------------------------------------------------
  * Click logs: reading
  * ------------------------------------------------------------------------------------------------------------------- */
@@ -183,7 +247,7 @@ typedef struct qemb_click_generator_desc {
     const int64_t *num_embeddings; /* [26], each 1 .. 2^31 - 1; NULL: Kaggle's times `scale` */
     double scale;                  /* see qemb_click_cardinalities; 0: 1 */
     double alpha;                  /* exponent of the ids' frequency, up to 4; 0: 1.1 */
-    double signal;                 /* deviation of the logit, up to 10; 0: 1.5 */
+    double signal;                 /* deviation of the logit, up to 10; 0: 1.65 */
     uint64_t seed;                 /* of everything: truth and rows */
     int32_t factor_dim;            /* columns of the planted factors, up to 8; 0: 4 */
     qemb_click_counts counts;      /* what `dense` of qemb_click_generator_rows holds */

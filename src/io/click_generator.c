@@ -47,7 +47,7 @@ qemb_status qemb_click_generator_create(const qemb_click_generator_desc *desc, q
     TRY(qemb__calloc(1, sizeof *g, &block));
     g = block;
     g->counts = desc->counts;
-    TRY(qemb__click_model_create(num_embeddings, desc->alpha > 0 ? desc->alpha : 1.1, desc->signal > 0 ? desc->signal : 1.5,
+    TRY(qemb__click_model_create(num_embeddings, desc->alpha > 0 ? desc->alpha : 1.1, desc->signal > 0 ? desc->signal : 1.65,
                                  desc->factor_dim ? desc->factor_dim : 4, desc->seed, &g->model));
     *out = g;
     g = NULL;

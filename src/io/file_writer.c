@@ -147,7 +147,7 @@ qemb_status qemb__file_writer_append(qemb__file_writer *w, const void *data, siz
     return QEMB_OK;
 }
 
-qemb_status qemb__file_writer_patch(qemb__file_writer *w, int64_t offset, const void *data, size_t bytes) {
+qemb_status qemb__file_writer_put(qemb__file_writer *w, int64_t offset, const void *data, size_t bytes) {
     qemb_status st = flush(w);
     return st != QEMB_OK ? st : write_fully(w, offset, data, bytes);
 }

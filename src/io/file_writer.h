@@ -18,8 +18,8 @@ qemb_status qemb__file_writer_create(const char *who, const char *path, qemb__fi
 /* Small pieces are gathered; large ones go through at once. */
 qemb_status qemb__file_writer_append(qemb__file_writer *writer, const void *data, size_t bytes);
 
-/* Overwrites bytes that have been appended before. */
-qemb_status qemb__file_writer_patch(qemb__file_writer *writer, int64_t offset, const void *data, size_t bytes);
+/* Writes at a place of the file, before or behind its end, past the buffer. */
+qemb_status qemb__file_writer_put(qemb__file_writer *writer, int64_t offset, const void *data, size_t bytes);
 
 int64_t qemb__file_writer_size(const qemb__file_writer *writer); /* bytes appended so far */
 

@@ -10,18 +10,9 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "io/file.h"
-#include "io/safetensors_header.h"
+#include "io/safetensors_file.h"
 
 enum { PREFIX = 8, MAX_HEADER = 100000000 };
-
-struct qemb_safetensors {
-    qemb__header header;
-    char *path;
-    int fd;
-    int64_t size;       /* of the file when it was opened */
-    int64_t data_start; /* of the data, from the start of the file */
-    void *map;          /* the whole file; NULL when there is no data */
-};
 
 static qemb_status read_header(qemb_safetensors *file, const char *who) {
     qemb_status st = QEMB_OK;
