@@ -73,6 +73,9 @@ static bool take(cursor *c, const char *word) {
 static qemb_status read_descr(cursor *c, qemb_file_dtype *dtype) {
     skip_space(c);
     const char *s = c->text + c->at;
+    if (s[0] == '\0') {
+        return refuse(c, QEMB_ERR_CORRUPT, "the header ends in the middle");
+    }
     if (s[0] != '\'' && s[0] != '"') {
         return refuse(c, QEMB_ERR_UNSUPPORTED, "'descr' is not a simple type");
     }
