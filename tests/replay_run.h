@@ -1,0 +1,33 @@
+/* replay_run.h - one case on its way through a module. */
+#ifndef QEMB_REPLAY_RUN_H
+#define QEMB_REPLAY_RUN_H
+
+#include "replay.h"
+
+typedef struct replay_run {
+    qemb_context *ctx;
+    const replay_case *c;
+    replay_report *report;
+    bool only_forward;
+    qemb_embedding_bag *bag;
+    qemb_embedding *embedding; /* NULL: bag is a bag, and owned */
+    qemb_batch *batch;
+    qemb_buffer *weight_buffer;
+    replay_tensor weight;
+
+    /* of the step that runs */
+    replay_tensor indices, offsets, psw, grad_output;
+    int64_t rows;      /* of the output */
+    int64_t out_count; /* floats of out: the output, a row and a guard more */
+    float *output;
+    qemb_buffer *out;
+    bool forward_done;
+} replay_run;
+
+/* Everything of a module that a caller can see: weight, then min, max, scale, zero point of every row. */
+typedef struct replay_state {
+    float *values;
+    int64_t count;
+} replay_state;
+
+#endif
