@@ -1,0 +1,42 @@
+/* main.c - `qemb`: the table of subcommands. */
+#include "cli.h"
+
+#include <string.h>
+
+static const cli_command commands[] = {
+    {"devices", "the devices there are, and what the library makes of them", cli_devices},
+
+    {"bench", "time one operation, a file of shapes, or everything", cli_bench},
+};
+enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
+
+static void help(void) {
+    (void)printf("qemb %s - quantised embedding tables on any OpenCL device\n\nusage: qemb COMMAND [options]\n\n", qemb_version());
+    for (int i = 0; i < NUM_COMMANDS; i++) {
+        (void)printf("  %-12s %s\n", commands[i].name, commands[i].summary);
+    }
+    (void)printf("\n  qemb COMMAND --help   the options of a command\n"
+                 "  qemb --version        the version\n\n"
+                 "exit codes: 0 done; 1 tried and failed; 2 wrong command line\n"
+                 "environment: QEMB_DEVICE names the device (see `qemb devices`); NO_COLOR switches colours off\n");
+}
+
+int main(int argc, char **argv) {
+    const char *word = argc > 1 ? argv[1] : "--help";
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+        help();
+        return CLI_DONE;
+    }
+    if (strcmp(word, "--version") == 0) {
+        (void)printf("qemb %s\n", qemb_version());
+        return CLI_DONE;
+    }
+    for (int i = 0; i < NUM_COMMANDS; i++) {
+        if (strcmp(word, commands[i].name) == 0) {
+            int code = commands[i].run(argc - 1, argv + 1);
+            /* Results that did not reach their reader are a failure, a full disk for example. */
+            return fflush(stdout) == 0 || code != CLI_DONE ? code : cli_failed(word, "the output could not be written");
+        }
+    }
+    return cli_usage("", "unknown command \"%s\"", word);
+}

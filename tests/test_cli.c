@@ -1,0 +1,153 @@
+/* test_cli.c - the program as a user meets it: exit codes, one-line errors, JSON that parses. */
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { OUTPUT = 1 << 16 };
+
+/* Runs build/bin/qemb, which lies beside the folder of this program; stdout (with stderr behind `2>&1`) goes to `output`. */
+static int run(const char *arguments, char *output) {
+    char self[1024], command[2048];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    cr_assert_gt(n, 0);
+    self[n] = 0;
+    for (int i = 0; i < 2; i++) {
+        char *slash = strrchr(self, '/');
+        cr_assert_not_null(slash);
+        *slash = 0;
+    }
+    (void)snprintf(command, sizeof command, "'%s/bin/qemb' %s", self, arguments);
+    FILE *pipe = popen(command, "r");
+    cr_assert_not_null(pipe);
+    size_t used = fread(output, 1, OUTPUT - 1, pipe);
+    output[used] = 0;
+    int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* The last line of JSON lines. */
+static json_t *last_line(char *output) {
+    size_t n = strlen(output);
+    cr_assert_gt(n, 1);
+    cr_assert_eq(output[n - 1], '\n');
+    output[n - 1] = 0;
+    char *line = strrchr(output, '\n');
+    json_error_t error;
+    json_t *o = json_loads(line ? line + 1 : output, 0, &error);
+    cr_assert_not_null(o, "%s: %s", error.text, line ? line + 1 : output);
+    return o;
+}
+
+Test(cli, devices_lists_the_reference_engine_and_one_default) {
+    static char output[OUTPUT];
+    cr_assert_eq(run("devices --json", output), 0, "%s", output);
+    int defaults = 0, lines = 0;
+    for (char *rest = output, *line; (line = strsep(&rest, "\n")) != NULL && *line; lines++) {
+        json_t *o = json_loads(line, 0, NULL);
+        cr_assert_not_null(o, "%s", line);
+        cr_assert(json_is_string(json_object_get(o, "selector")));
+        defaults += json_is_true(json_object_get(o, "default"));
+        if (lines == 0) {
+            cr_assert_str_eq(json_string_value(json_object_get(o, "selector")), "reference");
+            cr_assert(json_is_true(json_object_get(o, "exact_fma")));
+        }
+        json_decref(o);
+    }
+    cr_assert_geq(lines, 1);
+    cr_assert_eq(defaults, 1);
+    cr_assert_eq(run("devices", output), 0);
+    cr_assert_not_null(strstr(output, "reference engine"));
+}
+
+Test(cli, bench_prints_an_object_a_line_with_every_promised_key_and_the_picked_variant_last) {
+    static char output[OUTPUT];
+    static const char *const keys[] = {"op",        "variant", "device", "shape",     "bits",  "runs",       "best_us",
+                                       "median_us", "bytes",   "gbps",   "copy_gbps", "share", "page_bytes", "ratio"};
+    cr_assert_eq(
+        run("bench forward --tables 2 --rows 97,89 --dim 5 --batch 7 --bag 3 --alpha 1.2 --bits 4 --weighted --compare float --json",
+            output),
+        0, "%s", output);
+    json_t *o = last_line(output);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        cr_assert_not_null(json_object_get(o, keys[i]), "no %s", keys[i]);
+    }
+    cr_assert_str_eq(json_string_value(json_object_get(o, "variant")), "memoryless");
+    cr_assert_eq(json_integer_value(json_object_get(o, "bits")), 4);
+    cr_assert_geq(json_integer_value(json_object_get(o, "runs")), 15);
+    /* rows 2*7*3*5*4, outputs 7*10*4, ids and weights 42*(8+4), offsets 14*8 */
+    cr_assert_eq(json_integer_value(json_object_get(o, "bytes")), 840 + 280 + 504 + 112);
+    cr_assert_gt(json_real_value(json_object_get(o, "ratio")), 0.0);
+    json_decref(o);
+}
+
+Test(cli, bench_refuses_what_it_does_not_know_with_exit_2_and_one_line) {
+    static char output[OUTPUT];
+    static const char *const wrong[] = {"",
+                                        "nothing",
+                                        "forward --rows 0",
+                                        "forward --rows 4x",
+                                        "forward --bits 3",
+                                        "forward --what",
+                                        "forward --rows",
+                                        "forward twice",
+                                        "forward --observer none",
+                                        "forward --weighted --mode max",
+                                        "forward --batch 2G --bag 2G",
+                                        "forward --compare float --runs 3",
+                                        "--full /nowhere"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char arguments[256];
+        (void)snprintf(arguments, sizeof arguments, "bench %s 2>&1", wrong[i]);
+        cr_expect_eq(run(arguments, output), 2, "%s: %s", wrong[i], output);
+        char *end = strchr(output, '\n');
+        cr_expect(strncmp(output, "qemb bench: ", 12) == 0 && end && end[1] == 0, "%s: %s", wrong[i], output);
+    }
+    cr_expect_eq(run("nothing 2>&1", output), 2);
+    cr_expect_eq(run("devices extra 2>&1", output), 2);
+}
+
+Test(cli, bench_reports_a_failure_of_the_work_with_exit_1) {
+    static char output[OUTPUT];
+    cr_expect_eq(run("bench forward --device no-such-device 2>&1", output), 1);
+    cr_expect_not_null(strstr(output, "reference"), "%s", output);
+    cr_expect_eq(run("bench forward --rows 2G --dim 4096 --device reference 2>&1", output), 1);
+    cr_expect_not_null(strstr(output, "GB"), "%s", output);
+    cr_expect_eq(run("bench --shapes /nowhere/file 2>&1", output), 1);
+}
+
+Test(cli, bench_runs_the_lines_of_a_shapes_file_and_names_them) {
+    static char output[OUTPUT];
+    char path[] = "/tmp/qemb-shapes-XXXXXX";
+    char arguments[256];
+    int file = mkstemp(path);
+    cr_assert_geq(file, 0);
+    FILE *f = fdopen(file, "w");
+    (void)fputs("# comment\n\nfirst forward --rows 101 --dim 3 --batch 5\nsecond observe --rows 103 --observer min_max # behind\n", f);
+    (void)fclose(f);
+    (void)snprintf(arguments, sizeof arguments, "bench --shapes %s --runs 2 --json --device reference", path);
+    cr_expect_eq(run(arguments, output), 0, "%s", output);
+    cr_expect_not_null(strstr(output, "first: T=1 E=101 D=3 B=5"), "%s", output);
+    json_t *o = last_line(output);
+    cr_expect_str_eq(json_string_value(json_object_get(o, "op")), "observe");
+    cr_expect_eq(json_integer_value(json_object_get(o, "bytes")), 103 * (64 * 4 + 32));
+    json_decref(o);
+    (void)unlink(path);
+}
+
+Test(cli, every_help_fits_a_screen_and_goes_to_stdout) {
+    static char output[OUTPUT];
+    static const char *const commands[] = {"--help", "devices --help", "bench --help"};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        cr_expect_eq(run(commands[i], output), 0);
+        int lines = 0;
+        for (const char *p = output; *p; p++) {
+            lines += *p == '\n';
+        }
+        cr_expect(lines > 3 && lines <= 40, "%s: %d lines", commands[i], lines);
+        cr_expect_not_null(strstr(output, "exit codes"), "%s", commands[i]);
+    }
+}
