@@ -3,12 +3,15 @@
 
 #include <stdlib.h>
 
+#include "ops/bag_forward.h"
+
 typedef struct forward_state {
     bench_world *world;
     qemb_embedding_bag *bag, *owned;
     bench_indices *indices;
     qemb_batch *batch;
     qemb_buffer *out;
+    bool keeps_state; /* the picked observer may */
 } forward_state;
 
 static void forward_close(void *state) {
@@ -26,6 +29,7 @@ static qemb_status forward_open(bench_world *w, bench_form form, void **state) {
     forward_state *s = bench_alloc(1, sizeof *s);
     *state = s;
     s->world = w;
+    s->keeps_state = form == BENCH_PICKED && !o->is_float;
     s->indices = bench_indices_create(o);
     BENCH_TRY(bench_world_module(w, form, &s->bag, &s->owned));
     BENCH_TRY(qemb_batch_create(w->ctx, &s->batch));
@@ -50,13 +54,16 @@ static qemb_status forward_run(void *state) {
 static void forward_work(const void *state, bench_work *work) {
     const forward_state *s = state;
     const bench_options *o = s->world->options;
-    const double index_bytes = o->indices_32 ? 4.0 : 8.0;
-    const double lookups = (double)bench_lookups(o), bags = (double)(o->tables * o->batch);
     const double columns = (double)bench_output_dim(o); /* of one sample */
-    const double rows = 4.0 * (double)(o->batch * o->bag) * columns, out = 4.0 * (double)o->batch * columns;
-    work->bytes = rows + out + lookups * (index_bytes + (o->weighted ? 4.0 : 0.0)) + bags * index_bytes;
-    work->fbgemm_bytes = rows + out;
-    work->items = lookups;
+    const op_bag_forward op = {.T = o->tables,
+                               .B = o->batch,
+                               .fake_quant = s->keeps_state,
+                               .observer = o->observer,
+                               .weighted = o->weighted,
+                               .i64 = !o->indices_32};
+    work->items = (double)bench_lookups(o);
+    work->bytes = op_bag_forward_bytes_of(&op, work->items, columns);
+    work->fbgemm_bytes = 4.0 * (double)o->batch * columns * (double)(o->bag + 1);
 }
 
 const bench_operation bench_bag_forward = {

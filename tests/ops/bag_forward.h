@@ -142,13 +142,16 @@ static inline int64_t op_bag_forward_padding(const op_bag_forward *op, int64_t t
 }
 
 /* Bytes that one forward must move: each row once a lookup (and its 16 bytes of observer state where it keeps some), indices, offsets
- * and weights, the output. */
-static inline double op_bag_forward_bytes(const op_bag_forward *op, double lookups) {
+ * and weights, the output. `columns` is the sum of D over the features: the bench's tables have widths of their own. */
+static inline double op_bag_forward_bytes_of(const op_bag_forward *op, double lookups, double columns) {
     const double state = op->fake_quant && op->observer != QEMB_OBSERVER_MEMORYLESS ? 16.0 : 0.0;
-    const double mean_dim = (double)op_bag_forward_columns(op) / (double)op->T;
     const double index = op->i64 ? 8.0 : 4.0;
-    return lookups * (4.0 * mean_dim + state + index + (op->weighted ? 4.0 : 0.0)) + 4.0 * (double)(op->T * op->B + 1) +
-           4.0 * (double)op->B * (double)op_bag_forward_columns(op);
+    return lookups * (4.0 * columns / (double)op->T + state + index + (op->weighted ? 4.0 : 0.0)) + index * (double)(op->T * op->B + 1) +
+           4.0 * (double)op->B * columns;
+}
+
+static inline double op_bag_forward_bytes(const op_bag_forward *op, double lookups) {
+    return op_bag_forward_bytes_of(op, lookups, (double)op_bag_forward_columns(op));
 }
 
 /* ---- input ------------------------------------------------------------------------------------------------------------ */
