@@ -126,4 +126,20 @@ typedef struct q_batch_check {
     q_i32 num_features, check;
 } q_batch_check;
 
+/* row_sort (kernels_cl/row_sort_cpu.cl, row_sort_gpu.cl). counters: words of all passes. CPU: a table has 2^split buckets; alone: one
+ * work-item does everything. GPU: slots of a group, number of the pass. */
+typedef struct q_row_sort {
+    q_batch batch;
+    q_i64 total_rows, counters;
+    q_i32 num_features, num_tables;
+    q_i32 split, alone;
+    q_i32 span, pass, last;
+    q_i32 spare;
+} q_row_sort;
+
+/* What row_sort counts. */
+#define Q_SORT_RUNS    0 /* distinct rows */
+#define Q_SORT_LOOKUPS 1 /* lookups that have a row */
+#define Q_SORT_PARTS   2 /* parts of runs longer than Q_PART */
+
 #endif

@@ -44,6 +44,12 @@ typedef struct qemb__batch_check_args {
     qemb_check check;
 } qemb__batch_check_args;
 
+typedef struct qemb__row_sort_args {
+    const qemb__batch_view *batch;
+    struct qemb__row_sort *sort; /* core/row_sort.h: tables, results, the engine's work space */
+    bool with_map;
+} qemb__row_sort_args;
+
 struct qemb__ops {
     const char *name;
     void (*close)(qemb_context *ctx);
@@ -66,6 +72,7 @@ struct qemb__ops {
     qemb_status (*batch_check)(qemb_context *ctx, const qemb__batch_check_args *args);
     qemb_status (*bag_forward)(qemb_context *ctx, const qemb__bag_forward_args *args);
     qemb_status (*row_observe)(qemb_context *ctx, const qemb__row_observe_args *args);
+    qemb_status (*row_sort)(qemb_context *ctx, const qemb__row_sort_args *args);
 };
 
 /* Opens an engine into a context: fills ops, engine, report. */

@@ -144,6 +144,7 @@ static const qemb__ops opencl_ops = {
     .batch_check = qemb__cl_batch_check,
     .bag_forward = qemb__cl_bag_forward,
     .row_observe = qemb__cl_row_observe,
+    .row_sort = qemb__cl_row_sort,
 };
 
 qemb_status qemb__cl_open(qemb_context *ctx, cl_platform_id platform, cl_device_id device, cl_context context, cl_command_queue queue) {

@@ -82,6 +82,7 @@ static const qemb__ops reference_ops = {
     .batch_check = qemb__ref_batch_check,
     .bag_forward = qemb__ref_bag_forward,
     .row_observe = qemb__ref_row_observe,
+    .row_sort = qemb__ref_row_sort,
 };
 
 qemb_status qemb__reference_open(qemb_context *ctx) {
