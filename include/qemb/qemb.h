@@ -105,7 +105,7 @@ typedef struct qemb_device_report {
     int64_t max_allocation_bytes;  /* largest single allocation: larger tables lie in several slabs */
     int64_t max_work_group;        /* work-items */
     int32_t compute_units;
-    int32_t shuffle;               /* how lanes exchange values: 0 local memory, 1 sub-group shuffle, 2 inline PTX */
+    int32_t shuffle;               /* how lanes exchange values (probed): 0 local memory, 1 PTX shuffle, 2 PTX warp reduction */
     bool exact_division;           /* float32 / and sqrt are correctly rounded (probed); else integer arithmetic is used */
     bool exact_fma;                /* fma is one rounding (probed) */
     bool denormals;                /* subnormal float32 survive (probed) */

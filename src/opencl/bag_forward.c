@@ -4,7 +4,7 @@
 
 #include "opencl/opencl.h"
 
-enum { WIDE_BLOCKS = 17, MAX_PIECES = 3 * (WIDE_BLOCKS + 1) + 2 };
+enum { WIDE_BLOCKS = 17, MAX_PIECES = 3 * (WIDE_BLOCKS + 1) + 3 };
 
 /* Blocks of 16 that a row takes in the CPU family: 0 below 16 columns, 17 above 256. */
 static int blocks_of(int32_t dim) {
@@ -23,6 +23,7 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const ch
     for (int32_t t = 0; t < s->num_tables; t++) {
         widths |= 1u << blocks_of(s->table[t].dim);
     }
+    pieces[n++] = "bag_forward_uses.cl";
     pieces[n++] = "bag_forward_cpu_head.cl";
     for (int k = 0; k <= WIDE_BLOCKS; k++) {
         if (widths >> k & 1) {
@@ -37,11 +38,43 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const ch
     return qemb__cl_kernel_pieces(ctx, pieces, n, "bag_forward", all, kernel);
 }
 
+/* How the GPU family maps a module: lanes a bag, columns a lane. */
+typedef struct gpu_shape {
+    int lanes, vector, chunks, unroll, group, reduce;
+} gpu_shape;
+
+static gpu_shape shape_gpu(const qemb__cl *cl, const qemb__tables *s) {
+    gpu_shape g = {.lanes = 1, .vector = 4, .reduce = cl->shuffle};
+    for (int32_t t = 0; t < s->num_tables; t++) {
+        if (s->table[t].dim % 4 || s->table[t].base % 4) {
+            g.vector = 1; /* a row may start anywhere: one float a load */
+        }
+    }
+    while (g.lanes < 32 && g.lanes * g.vector < s->max_dim) {
+        g.lanes *= 2;
+    }
+    g.chunks = (s->max_dim + g.lanes * g.vector - 1) / (g.lanes * g.vector);
+    g.chunks = g.chunks > 8 ? 0 : g.chunks;
+    g.unroll = g.reduce == 0 || g.chunks == 0 ? 1 : g.chunks > 2 ? 2 : 4;
+    g.group = g.reduce == 0 ? 64 : 128;
+    return g;
+}
+
+static qemb_status gpu_kernel(qemb_context *ctx, const qemb__tables *s, const char *options, cl_kernel *kernel) {
+    static const char *const pieces[] = {"bag_forward_uses.cl", "lanes_gpu.cl", "bag_forward_gpu.cl", "bag_forward_gpu_main.cl"};
+    const gpu_shape g = shape_gpu(ctx->engine, s);
+    char all[QEMB__CL_OPTIONS + 128];
+    (void)snprintf(all, sizeof all, "%s -DQV=float%s -DLANES=%d -DVEC=%d -DCHUNKS=%d -DUNROLL=%d -DGROUP=%d -DREDUCE=%d", options, g.vector == 4 ? "4" : "",
+                   g.lanes, g.vector, g.chunks, g.unroll, g.group, g.reduce);
+    return qemb__cl_kernel_pieces(ctx, pieces, 4, "bag_forward", all, kernel);
+}
+
 static qemb_status forward_kernel(qemb_context *ctx, const qemb__tables *s, const qemb__batch_view *b, int slabs, cl_kernel *kernel) {
     char options[QEMB__CL_OPTIONS];
     (void)snprintf(options, sizeof options, "-DMODE=%d -DWEIGHTED=%d -DUSES=%u -DSLABS=%d -DINDEX=%s -DOFFSET=%s", s->mode, b->weights != NULL, s->uses,
                    slabs, b->indices_64 ? "long" : "int", b->offsets_64 ? "long" : "int");
-    return cpu_kernel(ctx, s, options, kernel);
+    const qemb__cl *cl = ctx->engine;
+    return cl->is_cpu ? cpu_kernel(ctx, s, options, kernel) : gpu_kernel(ctx, s, options, kernel);
 }
 
 /* Compiles the forms that a batch from the host takes; others compile at their first use. */
@@ -91,7 +124,9 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
         a.num_features = group->num_features;
         qemb__cl_arg(&list, sizeof a, &a);
         const int64_t items = b->shape.bags * group->num_features;
-        TRY(qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items)));
+        const gpu_shape shape = shape_gpu(cl, s);
+        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items))
+                       : qemb__cl_launch(ctx, kernel, &list, items * shape.lanes, (size_t)shape.group));
     }
 done:
     return st;

@@ -58,6 +58,59 @@ static void base_options(qemb__cl *cl, bool rounding) {
                    cl->exact_division ? "" : " -DQ_SOFT_DIVISION=1");
 }
 
+/* Whether the lane exchange `reduce` builds and gives the right ranges: 8 lanes together, half of the groups gone. */
+static bool lanes_work(qemb_context *ctx, int reduce) {
+    enum { GROUP = 64, LANES = 8 };
+    static const char *const pieces[] = {"lanes_gpu.cl", "probe_lanes.cl"};
+    qemb_buffer *in = NULL;
+    qemb_buffer *out = NULL;
+    cl_kernel kernel = NULL;
+    cl_int values[GROUP];
+    cl_int seen[2 * GROUP];
+    char options[96];
+    bool good = false;
+    (void)snprintf(options, sizeof options, "-DQV=float -DLANES=%d -DGROUP=%d -DREDUCE=%d", LANES, GROUP, reduce);
+    for (int i = 0; i < GROUP; i++) {
+        values[i] = (cl_int)(qemb__random(9, (uint64_t)i) >> 32);
+    }
+    if (qemb__cl_kernel_pieces(ctx, pieces, 2, "probe_lanes", options, &kernel) == QEMB_OK && qemb__buffer_create(ctx, sizeof values, &in) == QEMB_OK &&
+        qemb__buffer_create(ctx, sizeof seen, &out) == QEMB_OK && qemb__buffer_write(in, 0, sizeof values, values, true) == QEMB_OK) {
+        qemb__cl_args args = {0};
+        qemb__cl_arg_buffer(&args, in);
+        qemb__cl_arg_buffer(&args, out);
+        good = qemb__cl_launch(ctx, kernel, &args, GROUP, GROUP) == QEMB_OK && qemb__buffer_read(out, 0, sizeof seen, seen, true) == QEMB_OK;
+    }
+    for (int i = 0; good && i < GROUP; i++) {
+        cl_int low = values[i];
+        cl_int high = values[i];
+        for (int k = 0; k < LANES; k++) {
+            cl_int other = values[i / LANES * LANES + k];
+            low = other < low ? other : low;
+            high = other > high ? other : high;
+        }
+        bool gone = i / LANES % 2 == 0;
+        good = seen[i] == (gone ? 0 : low) && seen[GROUP + i] == (gone ? 0 : high);
+    }
+    qemb__buffer_destroy(in);
+    qemb__buffer_destroy(out);
+    return good;
+}
+
+/* The fastest lane exchange that works; $QEMB_SHUFFLE lowers it, for tests. */
+static void probe_lanes(qemb_context *ctx) {
+    qemb__cl *cl = ctx->engine;
+    const char *limit = getenv("QEMB_SHUFFLE");
+    int best = cl->is_nvidia && !cl->is_cpu ? 2 : 0;
+    if (limit && atoi(limit) < best) {
+        best = atoi(limit) < 0 ? 0 : atoi(limit);
+    }
+    while (best > 0 && !lanes_work(ctx, best)) {
+        best--;
+    }
+    cl->shuffle = best;
+    ctx->report.shuffle = best;
+}
+
 qemb_status qemb__cl_probe(qemb_context *ctx) {
     qemb__cl *cl = ctx->engine;
     qemb_status st = QEMB_OK;
@@ -92,6 +145,7 @@ qemb_status qemb__cl_probe(qemb_context *ctx) {
     judge(ctx, cases, results);
     cl->exact_division = ctx->report.exact_division;
     base_options(cl, (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0);
+    probe_lanes(ctx);
 done:
     qemb__buffer_destroy(in);
     qemb__buffer_destroy(out);

@@ -4,16 +4,28 @@
 #include "base/checked.h"
 #include "opencl/opencl.h"
 
+enum { LANES = 32, GROUP = 128 };
+
+static qemb_status observe_kernel(qemb_context *ctx, bool has_state, cl_kernel *kernel) {
+    static const char *const pieces[] = {"lanes_gpu.cl", "row_observe_gpu.cl"};
+    const qemb__cl *cl = ctx->engine;
+    char options[128];
+    if (cl->is_cpu) {
+        (void)snprintf(options, sizeof options, "-DQV=float16 -DQ_VECTOR16 -DSTATE=%d", has_state);
+        return qemb__cl_kernel_get(ctx, "row_observe_cpu.cl", "row_observe", options, kernel);
+    }
+    (void)snprintf(options, sizeof options, "-DQV=float -DSTATE=%d -DLANES=%d -DGROUP=%d -DREDUCE=%d", has_state, LANES, GROUP, cl->shuffle);
+    return qemb__cl_kernel_pieces(ctx, pieces, 2, "row_observe", options, kernel);
+}
+
 qemb_status qemb__cl_row_observe(qemb_context *ctx, const qemb__row_observe_args *args) {
     const qemb__cl *cl = ctx->engine;
     const qemb__tables *s = args->tables;
     const q_table *t = &s->table[args->table];
     const bool has_state = (t->flags & Q_HAS_STATE) != 0;
     qemb_status st = QEMB_OK;
-    char options[128];
     cl_kernel kernel = NULL;
-    (void)snprintf(options, sizeof options, "-DQV=float16 -DQ_VECTOR16 -DSTATE=%d", has_state);
-    TRY(qemb__cl_kernel_get(ctx, "row_observe_cpu.cl", "row_observe", options, &kernel));
+    TRY(observe_kernel(ctx, has_state, &kernel));
     for (int64_t done_rows = 0, count = 0; done_rows < args->count; done_rows += count) {
         int32_t slab = 0;
         q_row_observe a = {.table = args->table, .store = args->store, .report = args->result != NULL, .result_at = done_rows, .result_stride = args->count,
@@ -28,7 +40,8 @@ qemb_status qemb__cl_row_observe(qemb_context *ctx, const qemb__row_observe_args
         qemb__cl_arg_buffer(&list, args->result ? args->result : ctx->events);
         qemb__cl_arg_buffer(&list, ctx->events);
         qemb__cl_arg(&list, sizeof a, &a);
-        TRY(qemb__cl_launch(ctx, kernel, &list, count, qemb__cl_local_cpu(cl, count)));
+        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, count, qemb__cl_local_cpu(cl, count))
+                       : qemb__cl_launch(ctx, kernel, &list, count * LANES, GROUP));
     }
 done:
     return st;

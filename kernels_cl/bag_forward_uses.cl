@@ -1,0 +1,23 @@
+/* bag_forward_uses.cl - the bits of USES (src/core/tables.h) by name, and the arithmetic of a table, for both families. */
+#ifndef USES
+#error "USES is set by src/opencl"
+#endif
+#define USES_FLOAT 1
+#define USES_TORCH_CPU 2
+#define USES_TORCH_CUDA 4
+#define USES_PACKED 8
+#define USES_STATE 16
+#define USES_NORM 32
+#define USES_QUANT (USES_TORCH_CPU | USES_TORCH_CUDA | USES_PACKED)
+
+/* The arithmetic of a table: known when compiling where all tables have the same. */
+#if (USES & USES_QUANT) == USES_TORCH_CPU
+#define ARITHMETIC(t) Q_TORCH_CPU
+#elif (USES & USES_QUANT) == USES_TORCH_CUDA
+#define ARITHMETIC(t) Q_TORCH_CUDA
+#elif (USES & USES_QUANT) == USES_PACKED
+#define ARITHMETIC(t) Q_PACKED
+#else
+#define ARITHMETIC(t) ((t)->arithmetic)
+#endif
+
