@@ -186,6 +186,14 @@ Test(io_generator, seeds_and_signal_make_different_logs) {
     qemb_click_generator_destroy(two);
 }
 
+Test(io_generator, equal_probabilities_count_half) {
+    qemb_click_report report;
+    qemb_click_generator *generator = create(&(qemb_click_generator_desc){.scale = 0.001, .signal = 1e-9});
+    cr_assert_eq(qemb_click_generator_score(generator, 0, 5000, &report), QEMB_OK);
+    cr_expect_eq(report.auc, 0.5, "a truth that says nothing: %.6f", report.auc);
+    qemb_click_generator_destroy(generator);
+}
+
 Test(io_generator, tables_of_any_size_work) {
     enum { N = 2000 };
     static int32_t ids[N * F];

@@ -211,6 +211,10 @@ QEMB_API qemb_status qemb_click_reader_next(qemb_click_reader *reader, int64_t c
 /* Back to first_row, for the next epoch; ids stay what they were and the count of faults starts again. */
 QEMB_API qemb_status qemb_click_reader_rewind(qemb_click_reader *reader);
 
+/* The number of rows from first_row on (row_count at most): reads the file once to its end, then rewinds. The sizes of a split,
+ * such as Kaggle's seven days of equal length, come from here. Errors: those of _next. */
+QEMB_API qemb_status qemb_click_reader_count(qemb_click_reader *reader, int64_t *rows);
+
 /* Progress: bytes of the file behind us (compressed ones of a gzip file) and in all, for a bar. */
 QEMB_API void qemb_click_reader_progress(const qemb_click_reader *reader, int64_t *bytes_done, int64_t *bytes_total);
 
@@ -285,6 +289,40 @@ typedef bool (*qemb_progress)(void *user, int64_t done, int64_t total);
  * million rows a second. Errors: IO; STATE when progress said stop. */
 QEMB_API qemb_status qemb_click_generator_write(const qemb_click_generator *generator, const char *path, int64_t first_row, int64_t rows,
                                                 qemb_progress progress, void *user, qemb_click_report *report);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Click logs: batches ready before they are asked for
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+/* A thread of its own that reads, or draws, the next batches while the caller works on one. The batches are those of
+ * qemb_click_reader_next or qemb_click_generator_rows, in the same order: a feed changes when they are made, not what is in them.
+ * The reader (or generator) is kept: nobody else may use it until the feed is destroyed, and it must live until then. */
+typedef struct qemb_click_feed_desc {
+    qemb_click_reader *reader;             /* one of the two */
+    const qemb_click_generator *generator; /* with rows [first_row, first_row + row_count) */
+    int64_t first_row, row_count;
+    int64_t capacity; /* rows of a batch; only the last may have fewer */
+    int32_t slots;    /* batches in memory, the caller's one included, 2 to 64; 0: 4. Each takes 160 * capacity bytes */
+} qemb_click_feed_desc;
+
+typedef struct qemb_click_batch {
+    int64_t rows;        /* 0: the end */
+    const int32_t *ids;  /* [26][rows] */
+    const float *dense;  /* [rows][13] */
+    const float *labels; /* [rows] */
+} qemb_click_batch;
+
+typedef struct qemb_click_feed qemb_click_feed;
+
+QEMB_API qemb_status qemb_click_feed_create(const qemb_click_feed_desc *desc, qemb_click_feed **feed);
+QEMB_API void qemb_click_feed_destroy(qemb_click_feed *feed); /* waits for the thread, at most for one batch */
+
+/* The next batch, waiting for it if need be; its arrays are valid until the next call on the feed. A status of the reader comes
+ * after the batches read before it, with the reader's sentence, and again until the rewind. */
+QEMB_API qemb_status qemb_click_feed_next(qemb_click_feed *feed, qemb_click_batch *batch);
+
+/* Back to the first batch. */
+QEMB_API qemb_status qemb_click_feed_rewind(qemb_click_feed *feed);
 
 #ifdef __cplusplus
 }

@@ -435,6 +435,24 @@ done:
     return st;
 }
 
+qemb_status qemb_click_reader_count(qemb_click_reader *r, int64_t *rows) {
+    qemb_status st = QEMB_OK;
+    qemb__click_row row;
+    int32_t ids[QEMB_CLICK_SPARSE];
+    bool got = true;
+    REQUIRE(r && rows, QEMB_ERR_ARG, "%s_count: %s is NULL", who, r ? "rows" : "reader");
+    TRY(qemb_click_reader_rewind(r));
+    TRY(r->first_known ? QEMB_OK : reach_first(r));
+    int64_t end = r->desc.row_count ? r->desc.first_row + r->desc.row_count : INT64_MAX, seen = 0;
+    for (; got && r->here.row < end; seen += got) {
+        TRY(next_row(r, &row, ids, &got));
+    }
+    TRY(qemb_click_reader_rewind(r));
+    *rows = seen;
+done:
+    return st;
+}
+
 void qemb_click_reader_progress(const qemb_click_reader *r, int64_t *bytes_done, int64_t *bytes_total) {
     int64_t done = r ? (int64_t)gzoffset(r->file) : 0;
     *bytes_total = r ? r->file_bytes : 0;
