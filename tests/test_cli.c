@@ -140,7 +140,7 @@ Test(cli, bench_runs_the_lines_of_a_shapes_file_and_names_them) {
 
 Test(cli, every_help_fits_a_screen_and_goes_to_stdout) {
     static char output[OUTPUT];
-    static const char *const commands[] = {"--help", "devices --help", "bench --help"};
+    static const char *const commands[] = {"--help", "devices --help", "bench --help", "demo --help"};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         cr_expect_eq(run(commands[i], output), 0);
         int lines = 0;
@@ -150,4 +150,35 @@ Test(cli, every_help_fits_a_screen_and_goes_to_stdout) {
         cr_expect(lines > 3 && lines <= 40, "%s: %d lines", commands[i], lines);
         cr_expect_not_null(strstr(output, "exit codes"), "%s", commands[i]);
     }
+}
+
+Test(cli, demo_checks_a_generated_log_on_the_reference_engine_and_finds_no_bit_different) {
+    static char output[OUTPUT];
+    cr_assert_eq(run("demo --scale 0.0001 --rows 1237 --batch 64 --dim 5 --json", output), 0, "%s", output);
+    json_t *o = last_line(output);
+    cr_expect_str_eq(json_string_value(json_object_get(o, "variant")), "qat");
+    cr_expect_eq(json_integer_value(json_object_get(o, "bits")), 4);
+    cr_expect_eq(json_integer_value(json_object_get(o, "rows")), 1237);
+    cr_expect_eq(json_integer_value(json_object_get(o, "different")), 0);
+    /* the last batch has 1237 - 19 * 64 = 21 rows and is the only one checked of a log of one chunk: 21 rows of 26 * 5 values, three
+     * variants */
+    cr_expect_eq(json_integer_value(json_object_get(o, "checked_batches")), 1);
+    cr_expect_eq(json_integer_value(json_object_get(o, "checked_values")), 3 * 21 * 26 * 5);
+    json_decref(o);
+    cr_expect_eq(run("demo --scale 0.0001 --rows 300 --batch 64", output), 0);
+    cr_expect_not_null(strstr(output, "scaled by 0.0001 as asked"), "%s", output);
+    cr_expect_not_null(strstr(output, "equal bit for bit"), "%s", output);
+}
+
+Test(cli, demo_refuses_wrong_options_with_exit_2_and_missing_logs_with_exit_1) {
+    static char output[OUTPUT];
+    static const char *const wrong[] = {"--rows none", "--scale 2", "--what", "--batch", "--observer x", "extra"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char arguments[256];
+        (void)snprintf(arguments, sizeof arguments, "demo %s 2>&1", wrong[i]);
+        cr_expect_eq(run(arguments, output), 2, "%s: %s", wrong[i], output);
+        cr_expect(strncmp(output, "qemb demo: ", 11) == 0, "%s", output);
+    }
+    cr_expect_eq(run("demo --scale 0.0001 --log /nowhere/train.txt 2>&1", output), 1);
+    cr_expect_not_null(strstr(output, "/nowhere/train.txt"), "%s", output);
 }

@@ -6,6 +6,7 @@
 static const cli_command commands[] = {
     {"devices", "the devices there are, and what the library makes of them", cli_devices},
 
+    {"demo", "the main job: a click log through 26 quantised tables, timed and checked", cli_demo},
     {"bench", "time one operation, a file of shapes, or everything", cli_bench},
 };
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
