@@ -1,12 +1,13 @@
 /* row_sort_cpu_main.cl - the kernels of the CPU family; contract and method in row_sort_cpu.cl, which is compiled in front. */
 
-#define RUN_PARAMETERS                                                                                                                \
-    __global int *restrict counts, __global int *restrict position, __global int *restrict run_start, __global row_number *restrict run_row, \
-        __global int *restrict run_of, __global int *restrict part_first, __global int *restrict part_run, __global int *restrict part_slot
+/* Without restrict: the functions are inlined, and Oclgrind does not know the marks that an inlined restrict leaves. */
+#define RUN_PARAMETERS                                                                                                   \
+    __global int *counts, __global int *position, __global int *run_start, __global row_number *run_row,                 \
+        __global int *run_of, __global int *part_first, __global int *part_run, __global int *part_slot
 
 /* Slots, runs and parts of one bucket from `at` (what lies before it). Every slot stores its run's row and end, so there is no branch:
  * the last one of a run leaves the right values. */
-static inline void emit_bucket(__global const ulong *restrict a, const sort_bucket b, const sort_bucket at, const ulong row0, RUN_PARAMETERS) {
+static inline void emit_bucket(__global const ulong *a, const sort_bucket b, const sort_bucket at, const ulong row0, RUN_PARAMETERS) {
     uint run = at.runs;
     uint part = at.parts;
     uint before = b.count ? high(a[0]) : 0;
