@@ -66,8 +66,9 @@ static qemb_status fill(qemb_click_reader *r) {
         const char *text = gzerror(r->file, &code);
         /* A gzip stream that is cut gives its last bytes together with Z_BUF_ERROR. */
         if (got < 0 || (code != Z_OK && code != Z_STREAM_END)) {
-            return qemb__fail(code == Z_ERRNO ? QEMB_ERR_IO : QEMB_ERR_CORRUPT, "%s: %s: %s near compressed byte %lld, after line %lld",
-                              who, r->path, code == Z_BUF_ERROR ? "the compressed file is cut" : text, (long long)gzoffset(r->file),
+            qemb_status st = code == Z_ERRNO ? QEMB_ERR_IO : code == Z_MEM_ERROR ? QEMB_ERR_NOMEM : QEMB_ERR_CORRUPT;
+            return qemb__fail(st, "%s: %s: %s near compressed byte %lld, after line %lld", who, r->path,
+                              code == Z_BUF_ERROR ? "the compressed file is cut" : text, (long long)gzoffset(r->file),
                               (long long)r->here.line);
         }
         r->ended = got == 0;
