@@ -33,7 +33,7 @@ endforeach()
 
 qemb_sources(replay_sources tests/replay*.c)
 if(replay_sources)
-  add_executable(qemb-replay ${replay_sources} ${support_sources})
+  add_executable(qemb-replay ${replay_sources})
   target_include_directories(qemb-replay PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_link_libraries(qemb-replay PRIVATE qemb_static qemb_flags qemb_dependencies)
   set(cases ${PROJECT_SOURCE_DIR}/tests/cases)

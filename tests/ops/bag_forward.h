@@ -19,14 +19,17 @@
 
 /* T tables of E rows of D columns (where `vary` is set, table t has E + 3t rows and a width of its own), one feature a table, B bags a
  * feature, L lookups a bag (where `ragged` is set, 0 to 2L and every fifth bag empty). */
+enum { OP_MODE_NONE = 3 };
+
 typedef struct op_bag_forward {
     int64_t T, E, D, B, L, vary, ragged;
-    int64_t mode; /* qemb_mode */
+    int64_t mode; /* qemb_mode; OP_MODE_NONE: an embedding, T = 1 */
     int64_t qmin, qmax, observer, arithmetic, fake_quant;
     double c, max_norm, norm;        /* averaging constant; max_norm < 0: none */
     int64_t weighted, padding;       /* padding: -1 none, else padding_idx modulo the rows */
     int64_t last, two_d, i64, check; /* include_last_offset, 2-D input, int64 input, qemb_check */
     int64_t steps, seed;
+    int64_t kind, events; /* tests: which values tables hold; whether switches turn and rows change between steps */
 } op_bag_forward;
 
 #define OP_BAG_FORWARD_DEFAULT                                                                                                             \
@@ -56,10 +59,11 @@ static const op_key op_bag_forward_keys[] = {
     { #k, offsetof(op_bag_forward, k), false }
 #define OP_REAL(k)                                                                                                                         \
     { #k, offsetof(op_bag_forward, k), true }
-    OP_INTEGER(T),          OP_INTEGER(E),     OP_INTEGER(D),     OP_INTEGER(B),     OP_INTEGER(L),        OP_INTEGER(vary),
-    OP_INTEGER(ragged),     OP_INTEGER(mode),  OP_INTEGER(qmin),  OP_INTEGER(qmax),  OP_INTEGER(observer), OP_INTEGER(arithmetic),
-    OP_INTEGER(fake_quant), OP_REAL(c),        OP_REAL(max_norm), OP_REAL(norm),     OP_INTEGER(weighted), OP_INTEGER(padding),
-    OP_INTEGER(last),       OP_INTEGER(two_d), OP_INTEGER(i64),   OP_INTEGER(check), OP_INTEGER(steps),    OP_INTEGER(seed),
+    OP_INTEGER(T),          OP_INTEGER(E),      OP_INTEGER(D),     OP_INTEGER(B),     OP_INTEGER(L),        OP_INTEGER(vary),
+    OP_INTEGER(ragged),     OP_INTEGER(mode),   OP_INTEGER(qmin),  OP_INTEGER(qmax),  OP_INTEGER(observer), OP_INTEGER(arithmetic),
+    OP_INTEGER(fake_quant), OP_REAL(c),         OP_REAL(max_norm), OP_REAL(norm),     OP_INTEGER(weighted), OP_INTEGER(padding),
+    OP_INTEGER(last),       OP_INTEGER(two_d),  OP_INTEGER(i64),   OP_INTEGER(check), OP_INTEGER(steps),    OP_INTEGER(seed),
+    OP_INTEGER(kind),       OP_INTEGER(events),
 #undef OP_INTEGER
 #undef OP_REAL
 };

@@ -1,0 +1,274 @@
+/* support_bag.c - scripts of bag_forward on the engines. */
+#include <criterion/criterion.h>
+
+#include "support_bag.h"
+
+void bag_pocl_devices(void) {
+    if (!getenv("POCL_DEVICES")) {
+        cr_assert_eq(setenv("POCL_DEVICES", "pthread basic", 1), 0);
+    }
+}
+
+static void knob(const char *name, const char *value) {
+    cr_assert_eq(value ? setenv(name, value, 1) : unsetenv(name), 0);
+}
+
+qemb_context *bag_context(const bag_engine *engine) {
+    qemb_context *ctx = NULL;
+    knob("QEMB_FAMILY", engine->family);
+    knob("QEMB_LOCAL_SIZE", engine->local);
+    knob("QEMB_MAX_ALLOCATION", engine->allocation);
+    qemb_status st = qemb_context_create(engine->device, &ctx);
+    knob("QEMB_FAMILY", NULL);
+    knob("QEMB_LOCAL_SIZE", NULL);
+    knob("QEMB_MAX_ALLOCATION", NULL);
+    cr_assert_eq(st, QEMB_OK, "%s: %s", engine->label, qemb_last_error());
+    return ctx;
+}
+
+void bag_result_free(bag_result *result) {
+    free(result->out);
+    free(result->observer);
+    *result = (bag_result){0};
+}
+
+bool bag_case_from_environment(op_bag_forward *op) {
+    const char *text = getenv("QEMB_CASE");
+    *op = OP_BAG_FORWARD_DEFAULT;
+    return text && *text && op_bag_forward_parse(text, op);
+}
+
+/* ---- the script ------------------------------------------------------------------------------------------------------ */
+
+bag_event bag_event_of(const op_bag_forward *op, int64_t step) {
+    uint64_t state = (uint64_t)op->seed * 7919u + (uint64_t)step;
+    bag_event e = {.observer = -1, .fake_quant = -1, .table = -1, .write_table = -1};
+    if (!op->events || step == 0) {
+        return e;
+    }
+    e.table = (int32_t)op_below(&state, op->T + 1) - 1;
+    if (op_below(&state, 3) == 0) {
+        e.observer = (int)op_below(&state, 2);
+    }
+    if (op_below(&state, 4) == 0) {
+        e.fake_quant = (int)op_below(&state, 2);
+    }
+    e.observe_all = op_below(&state, 5) == 0;
+    if (op_below(&state, 5) < 3) {
+        e.write_table = (int32_t)op_below(&state, op->T);
+        const int64_t rows = op_bag_forward_rows(op, e.write_table);
+        e.first = op_below(&state, rows);
+        e.count = 1 + op_below(&state, rows - e.first);
+    }
+    return e;
+}
+
+/* One awkward row: `form` chooses constant, zero, tiny ranges around the smallest scale, large offsets, subnormals, huge, NaN, infinity. */
+static void awkward_row(uint64_t *state, int64_t form, float *row, int64_t dim) {
+    static const float offsets[] = {0.0f, 10.0f, -0.023357805f, 1e8f, 0.0f, 65504.0f, 0.0f, 3e5f};
+    static const float sizes[] = {1.0f, 1.5e-5f, 0.0f, 1e3f, 1e-39f, 0.3f, 3e38f, 1e-1f};
+    const float offset = offsets[form % 8];
+    const float size = sizes[form % 8];
+    for (int64_t c = 0; c < dim; c++) {
+        row[c] = offset + size * op_uniform(state);
+        row[c] = form == 9 ? (c % 2 ? -0.0f : 0.0f) : row[c];
+    }
+    if (form >= 10) {
+        static const float bad[] = {NAN, INFINITY, -INFINITY};
+        row[op_below(state, dim)] = bad[form % 3];
+    }
+}
+
+float *bag_weights(const op_bag_forward *op, int64_t table, int64_t step) {
+    const int64_t rows = op_bag_forward_rows(op, table);
+    const int64_t dim = op_bag_forward_dim(op, table);
+    float *w = malloc((size_t)(rows * dim) * sizeof *w);
+    cr_assert_not_null(w);
+    uint64_t state = (uint64_t)op->seed * 65537u + (uint64_t)(table * 1009 + step);
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t form = op->kind == 0 ? 0 : op_below(&state, op->kind == 1 ? 10 : 13);
+        if (form != 0 && op_below(&state, 2) == 0) {
+            awkward_row(&state, form, w + r * dim, dim);
+            continue;
+        }
+        const float shift = op_uniform(&state);
+        for (int64_t c = 0; c < dim; c++) {
+            w[r * dim + c] = op_uniform(&state) + op_uniform(&state) + shift;
+        }
+    }
+    return w;
+}
+
+/* ---- an engine runs it ------------------------------------------------------------------------------------------------ */
+
+typedef struct bag_runner {
+    const op_bag_forward *op;
+    qemb_context *ctx;
+    qemb_embedding *embedding;
+    qemb_embedding_bag *bag;
+    qemb_batch *batch;
+    bag_result result;
+    char text[OP_TEXT];
+} bag_runner;
+
+static void must(bag_runner *r, qemb_status st) {
+    cr_assert_eq(st, QEMB_OK, "%s: %s\nQEMB_CASE=\"%s\"", qemb_status_name(st), qemb_last_error(), op_bag_forward_text(r->op, r->text));
+}
+
+static void create(bag_runner *r) {
+    float *weights[256];
+    const op_bag_forward *op = r->op;
+    cr_assert_leq(op->T, 256);
+    for (int64_t t = 0; t < op->T; t++) {
+        weights[t] = bag_weights(op, t, 0);
+    }
+    if (op->mode == OP_MODE_NONE) {
+        const qemb_table_desc d = op_bag_forward_table(op, 0);
+        const qemb_embedding_desc e = {.num_embeddings = d.num_embeddings,
+                                       .embedding_dim = d.embedding_dim,
+                                       .has_padding_idx = d.has_padding_idx,
+                                       .padding_idx = d.padding_idx,
+                                       .has_max_norm = d.has_max_norm,
+                                       .max_norm = d.max_norm,
+                                       .norm_type = d.norm_type,
+                                       .qconfig = d.qconfig,
+                                       .weight = weights[0]};
+        must(r, qemb_embedding_create(r->ctx, &e, &r->embedding));
+        r->bag = qemb_embedding_as_bag(r->embedding);
+    } else {
+        must(r, op_bag_forward_create(r->ctx, op, (const float *const *)weights, &r->bag));
+    }
+    must(r, qemb_batch_create(r->ctx, &r->batch));
+    for (int64_t t = 0; t < op->T; t++) {
+        free(weights[t]);
+    }
+}
+
+static void apply_event(bag_runner *r, int64_t step) {
+    const bag_event e = bag_event_of(r->op, step);
+    if (e.observer >= 0) {
+        must(r, qemb_embedding_bag_set_observer(r->bag, e.table, e.observer));
+    }
+    if (e.fake_quant >= 0) {
+        must(r, qemb_embedding_bag_set_fake_quant(r->bag, e.table, e.fake_quant));
+    }
+    if (e.observe_all) {
+        must(r, qemb_embedding_bag_observe_all(r->bag));
+    }
+    if (e.write_table >= 0) {
+        float *w = bag_weights(r->op, e.write_table, step);
+        must(r, qemb_embedding_bag_write_weight(r->bag, e.write_table, e.first, e.count,
+                                                w + e.first * op_bag_forward_dim(r->op, e.write_table)));
+        free(w);
+    }
+}
+
+/* Appends the observer's columns of all tables. */
+static void append_observer(bag_runner *r) {
+    for (int64_t t = 0; t < r->op->T; t++) {
+        const int64_t rows = op_bag_forward_rows(r->op, t);
+        float *o = realloc(r->result.observer, (size_t)(r->result.observer_count + 4 * rows) * sizeof *o);
+        cr_assert_not_null(o);
+        r->result.observer = o;
+        o += r->result.observer_count;
+        must(r,
+             qemb_embedding_bag_read_observer(r->bag, (int32_t)t, 0, rows, &(qemb_observer_rows){o, o + rows, o + 2 * rows, o + 3 * rows}));
+        r->result.observer_count += 4 * rows;
+    }
+}
+
+static void run_step(bag_runner *r, int64_t step) {
+    enum { GUARD = 37 };
+    const op_bag_forward *op = r->op;
+    op_lookups in;
+    qemb_buffer *out = NULL;
+    cr_assert(op_bag_forward_fill(op, step, &in));
+    const bool pooled = op->mode != OP_MODE_NONE;
+    const int64_t count = (pooled ? op->B : in.num_indices) * op_bag_forward_columns(op);
+    float *o = realloc(r->result.out, (size_t)(r->result.out_count + count + GUARD) * sizeof *o);
+    cr_assert_not_null(o);
+    r->result.out = o;
+    o += r->result.out_count;
+    for (int64_t i = 0; i < count + GUARD; i++) {
+        o[i] = -777.0f - (float)(i % 3);
+    }
+    must(r, qemb_buffer_create(r->ctx, (size_t)(count + GUARD) * sizeof *o, &out));
+    must(r, qemb_buffer_write(out, 0, (size_t)(count + GUARD) * sizeof *o, o));
+    if (pooled) {
+        must(r, op_bag_forward_set(op, &in, r->bag, r->batch));
+    } else {
+        must(r, qemb_batch_set(r->batch, r->bag,
+                               &(qemb_input){.indices = in.indices, .num_indices = in.num_indices, .indices_dtype = QEMB_INT64}));
+    }
+    must(r, r->embedding ? qemb_embedding_forward(r->embedding, r->batch, out) : qemb_embedding_bag_forward(r->bag, r->batch, out));
+    must(r, qemb_buffer_read(out, 0, (size_t)(count + GUARD) * sizeof *o, o));
+    for (int64_t i = count; i < count + GUARD; i++) {
+        cr_assert_float_eq(o[i], -777.0f - (float)(i % 3), 0.0, "written behind the output\nQEMB_CASE=\"%s\"",
+                           op_bag_forward_text(op, r->text));
+    }
+    r->result.out_count += count;
+    qemb_buffer_destroy(out);
+    op_lookups_free(&in);
+}
+
+bag_result bag_run_in(qemb_context *ctx, const op_bag_forward *op) {
+    bag_runner r = {.op = op, .ctx = ctx};
+    create(&r);
+    for (int64_t step = 0; step < op->steps; step++) {
+        apply_event(&r, step);
+        run_step(&r, step);
+        append_observer(&r);
+    }
+    must(&r, qemb_context_finish(ctx));
+    qemb_batch_destroy(r.batch);
+    if (r.embedding) {
+        qemb_embedding_destroy(r.embedding);
+    } else {
+        qemb_embedding_bag_destroy(r.bag);
+    }
+    return r.result;
+}
+
+bag_result bag_run(const bag_engine *engine, const op_bag_forward *op) {
+    qemb_context *ctx = bag_context(engine);
+    bag_result result = bag_run_in(ctx, op);
+    qemb_context_destroy(ctx);
+    return result;
+}
+
+/* ---- comparing --------------------------------------------------------------------------------------------------------- */
+
+bool bag_same_bits(float a, float b) {
+    return memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b);
+}
+
+static void expect_same(const op_bag_forward *op, const char *what, const float *got, const float *want, int64_t count) {
+    char text[OP_TEXT];
+    for (int64_t i = 0; i < count; i++) {
+        if (!bag_same_bits(got[i], want[i])) {
+            cr_assert_fail("%s element %lld: got %a (%g), want %a (%g)\nQEMB_CASE=\"%s\"", what, (long long)i, (double)got[i],
+                           (double)got[i], (double)want[i], (double)want[i], op_bag_forward_text(op, text));
+        }
+    }
+}
+
+void bag_expect_same(const op_bag_forward *op, const char *who, const bag_result *got, const bag_result *want, double tolerance) {
+    char what[128];
+    char text[OP_TEXT];
+    cr_assert_eq(got->out_count, want->out_count);
+    cr_assert_eq(got->observer_count, want->observer_count);
+    (void)snprintf(what, sizeof what, "%s: observer", who);
+    expect_same(op, what, got->observer, want->observer, want->observer_count);
+    (void)snprintf(what, sizeof what, "%s: output", who);
+    if (tolerance == 0.0) {
+        expect_same(op, what, got->out, want->out, want->out_count);
+        return;
+    }
+    for (int64_t i = 0; i < want->out_count; i++) {
+        const double g = (double)got->out[i];
+        const double w = (double)want->out[i];
+        if (!bag_same_bits(got->out[i], want->out[i]) && !(fabs(g - w) <= tolerance * (fabs(w) + 1.0))) {
+            cr_assert_fail("%s element %lld: got %g, want %g\nQEMB_CASE=\"%s\"", what, (long long)i, g, w, op_bag_forward_text(op, text));
+        }
+    }
+}
