@@ -405,6 +405,119 @@ QEMB_API qemb_status qemb_batch_status(qemb_batch *batch, int64_t *skipped);
 QEMB_API qemb_status qemb_embedding_bag_forward(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *out);
 QEMB_API qemb_status qemb_embedding_forward(qemb_embedding *embedding, qemb_batch *batch, qemb_buffer *out);
 
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Training
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+/* One step is forward, loss by the caller, then qemb_embedding_bag_step with the gradient of the output. The gradient of a row is
+ *   G[k][c] = mask[k][c] * sum over the lookups i of row k, in position order, of alpha_i * g[bag(i)][c]
+ *   alpha_i   psw_i (mode sum), 1 / (lookups of the bag that are not padding) (mean), each divided by the lookups of row k in the whole
+ *             batch under scale_grad_by_freq; added by fma. Mode max: 1 where i is the winner of the bag's column, else left out
+ *   mask      straight-through: 1 where the row's element was inside the code range at the last forward, 0 where it was clipped
+ * Padding, and ids left out under QEMB_SKIP, have none. Order    more than 32 lookups of a row are summed in parts of 32, the parts added as a
+ * tree (p with p + P/2, P the next power of two); sums along D likewise: the same bits on every device, in any collection. */
+
+/* Which gradients of one table (or of the per-sample weights) are wanted; NULL: not. No call but this materialises a gradient. */
+typedef struct qemb_gradients {
+    int32_t table;
+    qemb_buffer *dense;       /* float [E][D], every element written */
+    qemb_buffer *coo_indices; /* int64 [nnz], room for N: torch's sparse gradient; the three coo buffers come together */
+    qemb_buffer *coo_values;  /* float [nnz][D], room for N */
+    qemb_buffer *coo_count;   /* int64: nnz */
+    bool coalesced;           /* false: one entry a lookup, input order, duplicates kept, alpha and mask multiplied in. true: ascending rows */
+    qemb_buffer *per_sample_weights; /* float [N]: dot(g[bag(i)], the row as looked up); 0 for padding */
+} qemb_gradients;
+
+/* Gradients of the last forward of `bag`, for grad_output[B][output_dim] (embedding: [N][D]). Nothing else changes; may be repeated.
+ * Errors   STATE (no forward since the batch was set, since the last step, or since weights or switches were changed), SHAPE, INDEX,
+ *          UNSUPPORTED (COO with mode max or scale_grad_by_freq; weights' gradient of a batch without weights) */
+QEMB_API qemb_status qemb_embedding_bag_backward(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *grad_output, const qemb_gradients *want);
+
+/* Which update; w a weight, g its gradient (clipped, negated under maximize), t the number of steps with this one, from 1. One float32
+ * rounding for each written operation; bias corrections are taken in double. Only rows looked up by the batch change.
+ *   SGD              momentum: b = g at t = 1, else b = momentum*b + (1-dampening)*g; d = nesterov ? g + momentum*b : b;  w -= lr*d
+ *   ADAGRAD          h += g*g;  w -= lr/(1 + (t-1)*lr_decay) * (g / (sqrt(h) + eps))                        [torch/optim/adagrad.py, sparse]
+ *   ROWWISE_ADAGRAD  h += mean_c(x*x), x = g, or g + weight_decay*w for L2;  a = lr/(sqrt(h) + eps);  w = keep*w - a*g, keep = 1 - a*weight_decay
+ *                    for L2, 1 - lr*weight_decay for DECOUPLED; then a row whose norm exceeds max_norm is scaled to it        [FBGEMM]
+ *   SPARSE_ADAM      m += (g-m)*(1-beta1);  v += (g*g-v)*(1-beta2);  w -= lr*sqrt(1-beta2^t)/(1-beta1^t) * (m/(sqrt(v) + eps))
+ *                                                                                                          [torch/optim/sparse_adam.py]
+ *   ADAM             m = beta1*m + (1-beta1)*g;  v = beta2*v + (1-beta2)*g*g;  w -= lr*(m/(1-beta1^t) / (sqrt(v/(1-beta2^t)) + eps) + weight_decay*w)
+ *   PARTIAL_ROWWISE_ADAM  ADAM with one v a row, of mean_c(g*g)
+ *   LAMB             ADAM whose lr is multiplied by |w|/|d|, d the bracket; by 1 where either norm is 0
+ *   LARS_SGD         a = lr*trust*|w|/(|g| + weight_decay*|w|), lr where that is 0/0 or |w| = 0;  b = momentum*b + a*(g + weight_decay*w);  w -= b */
+typedef enum qemb_optimizer_kind {
+    QEMB_SGD = 0,
+    QEMB_ADAGRAD = 1,
+    QEMB_ROWWISE_ADAGRAD = 2,
+    QEMB_SPARSE_ADAM = 3,
+    QEMB_ADAM = 4,
+    QEMB_PARTIAL_ROWWISE_ADAM = 5,
+    QEMB_LAMB = 6,
+    QEMB_LARS_SGD = 7
+} qemb_optimizer_kind;
+
+/* SGD: `touched` moves the rows of the batch. `dense` is torch's SGD on dense gradients, where momentum and weight decay go on moving every
+ * row: a step then passes over all rows of all tables, O(E*D) instead of O(N*D). Without both the two forms are the same, and cost the same. */
+typedef enum qemb_sgd_form { QEMB_SGD_TOUCHED = 0, QEMB_SGD_DENSE = 1 } qemb_sgd_form;
+typedef enum qemb_decay { QEMB_DECAY_L2 = 0, QEMB_DECAY_DECOUPLED = 1 } qemb_decay;
+
+/* VALUE: each g into [-clip_limit, clip_limit]. NORM: all g of the module scaled by min(1, clip_limit / (norm + 1e-6)), norm the 2-norm over all rows
+ * of the batch [torch.nn.utils.clip_grad_value_, clip_grad_norm_]. */
+typedef enum qemb_clip { QEMB_CLIP_NONE = 0, QEMB_CLIP_VALUE = 1, QEMB_CLIP_NORM = 2 } qemb_clip;
+
+/* Numbers in brackets are what 0 means. A field that the kind does not use must be 0. */
+typedef struct qemb_optimizer_desc {
+    qemb_optimizer_kind kind;
+    double lr;                        /* [1e-2 both Adagrads, else 1e-3] */
+    double momentum, dampening;       /* SGD; momentum also LARS */
+    double weight_decay;              /* all but ADAGRAD and SPARSE_ADAM; SGD: g += weight_decay*w */
+    double lr_decay;                  /* ADAGRAD */
+    double initial_accumulator_value; /* ADAGRAD: h starts so */
+    double eps;                       /* [1e-10 ADAGRAD, else 1e-8] */
+    double beta1, beta2;              /* [0.9, 0.999] */
+    double max_norm;                  /* ROWWISE_ADAGRAD [none] */
+    double trust;                     /* LARS [1e-3] */
+    double clip_limit;                /* > 0 with clip */
+    qemb_clip clip;
+    qemb_decay decay;                 /* ROWWISE_ADAGRAD */
+    qemb_sgd_form form;               /* SGD */
+    bool nesterov;                    /* SGD: wants momentum > 0 and dampening 0 */
+    bool maximize;
+} qemb_optimizer_desc;
+
+typedef struct qemb_optimizer qemb_optimizer; /* of one module, which must outlive it */
+
+/* Takes memory for the kind's state (zero, or initial_accumulator_value) beside every table, and compiles. Errors RANGE, NONFINITE, ARG, NOMEM. */
+QEMB_API qemb_status qemb_optimizer_create(qemb_context *ctx, qemb_embedding_bag *bag, const qemb_optimizer_desc *desc, qemb_optimizer **optimizer);
+QEMB_API void qemb_optimizer_destroy(qemb_optimizer *optimizer);
+QEMB_API qemb_status qemb_optimizer_set_lr(qemb_optimizer *optimizer, double lr); /* from the next step on; finite, >= 0, 0 is 0 */
+
+/* Gradient and update of every row of the batch of the last forward, in one pass, each row's observer state stored first. Waits for nothing,
+ * and allocates nothing once it has seen a batch as large. Errors as qemb_embedding_bag_backward; ARG (optimizer of another module). */
+QEMB_API qemb_status qemb_embedding_bag_step(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *grad_output, qemb_optimizer *optimizer);
+
+/* Optimiser state for state dicts. Array k = 0, 1 of a table, under torch's or FBGEMM's name: one number an element, or one a row. */
+typedef struct qemb_optimizer_info {
+    qemb_optimizer_kind kind;
+    double lr;
+    int64_t steps; /* so far */
+    int32_t num_arrays;
+    const char *array_name[2]; /* "momentum_buffer", "sum", "exp_avg", "exp_avg_sq" */
+    bool array_row_wise[2];
+    int64_t state_bytes; /* of all tables */
+} qemb_optimizer_info;
+QEMB_API qemb_status qemb_optimizer_info_get(const qemb_optimizer *optimizer, qemb_optimizer_info *info);
+QEMB_API qemb_status qemb_optimizer_set_steps(qemb_optimizer *optimizer, int64_t steps); /* >= 0 */
+/* Rows [first, first+count): [count][D], or [count] where row-wise. Both wait. */
+QEMB_API qemb_status qemb_optimizer_read_state(qemb_optimizer *optimizer, int32_t array, int32_t table, int64_t first, int64_t count, float *target);
+QEMB_API qemb_status qemb_optimizer_write_state(qemb_optimizer *optimizer, int32_t array, int32_t table, int64_t first, int64_t count,
+                                                const float *source);
+
+/* Switches that forwards turn by themselves, forwards counted from 0 (qemb_bag_info.forwards): fake quantisation is off before forward
+ * `fake_quant_from` and on from it; the observer is off from forward `observer_until` on. 0: not scheduled. One table or QEMB_ALL_TABLES.
+ * Compiles, so that the forwards need not. Errors RANGE (negative), INDEX. */
+QEMB_API qemb_status qemb_embedding_bag_set_schedule(qemb_embedding_bag *bag, int32_t table, int64_t fake_quant_from, int64_t observer_until);
+
 #ifdef __cplusplus
 }
 #endif

@@ -30,7 +30,8 @@ typedef uint64_t q_u64;
 #define Q_OBSERVER_ON   1 /* a forward observes the rows it reads */
 #define Q_FAKE_QUANT_ON 2 /* a forward fake-quantises; else it looks up float rows */
 #define Q_HAS_STATE     4 /* stored min and max exist: qparams come from state and row, else from the row alone */
-#define Q_HAS_NORM      8 /* max_norm */
+#define Q_HAS_NORM      8 /* max_norm, applied to what a lookup gives */
+#define Q_CLIPS_WEIGHT 16 /* max_norm of a float table: a forward clips the looked-up rows themselves first */
 
 /* q_table.observer, .arithmetic, .layout: the values of the enums in qemb.h */
 #define Q_MOVING_AVERAGE 0
@@ -68,7 +69,8 @@ typedef struct q_table {
     float averaging; /* averaging constant */
     float max_norm, norm_type;
     q_i32 observer, arithmetic, layout, bits;
-    q_i64 spare[2];
+    q_i32 group; /* of slabs: which launch sees the table */
+    q_i32 spare[3];
 } q_table;
 
 /* One feature, 16 bytes: which table, which number in the input, which first column of the output. */
@@ -125,6 +127,61 @@ typedef struct q_batch_check {
     q_i64 bags;
     q_i32 num_features, check;
 } q_batch_check;
+
+/* Where the gradient of rows comes from: grad_output at out_at with out_stride columns a bag, runs of row_sort, winners like grad_output. */
+typedef struct q_gradient {
+    q_batch batch;
+    q_i64 out_at, out_stride, winners_at;
+    q_i64 step;        /* forwards so far */
+    q_i64 part_stride; /* columns of a row of `parts` */
+    q_i32 num_features, num_tables;
+    q_i32 group; /* of slabs, that this launch sees */
+    q_i32 freq;  /* scale_grad_by_freq */
+} q_gradient;
+
+/* bag_backward: what becomes of a row's gradient. */
+#define Q_INTO_TABLE    0 /* out[row][D] of one table */
+#define Q_INTO_RUNS     1 /* out[run - first run of the table][D], and its row number */
+#define Q_INTO_NORM     2 /* out[run] = sum of squares, all tables */
+#define Q_INTO_LOOKUPS  3 /* out[slot][D], one a lookup of the table in input order, and its row number */
+typedef struct q_bag_backward {
+    q_gradient source;
+    q_i64 out_at, rows_at, count_at;
+    q_i32 table, form;
+} q_bag_backward;
+
+/* row_update.kind: the values of qemb_optimizer_kind, and the clipping of float tables to max_norm. */
+#define Q_SGD                  0
+#define Q_ADAGRAD              1
+#define Q_ROWWISE_ADAGRAD      2
+#define Q_SPARSE_ADAM          3
+#define Q_ADAM                 4
+#define Q_PARTIAL_ROWWISE_ADAM 5
+#define Q_LAMB                 6
+#define Q_LARS_SGD             7
+#define Q_CLIP_WEIGHT          8
+
+#define Q_CLIP_NONE  0
+#define Q_CLIP_VALUE 1
+#define Q_CLIP_NORM  2
+
+/* An optimiser at one step. What torch takes in double arrives rounded once. */
+typedef struct q_optimizer {
+    float scale; /* what the direction is multiplied by: -lr and its like */
+    float lr, momentum, keep, weight_decay, eps; /* keep: 1 - dampening */
+    float beta1, rest1, beta2, rest2;            /* rest: 1 - beta */
+    float bias1, bias2;                          /* 1 - beta^t */
+    float max_norm, trust, limit;                /* max_norm < 0: none; limit of the clip */
+    q_i32 first;                                 /* the first step */
+    q_i32 nesterov, maximize, decoupled, clip;
+} q_optimizer;
+
+/* row_update: a row a run, or every row of all tables (dense). */
+typedef struct q_row_update {
+    q_gradient source;
+    q_optimizer optimizer;
+    q_i64 items;
+} q_row_update;
 
 /* row_sort (kernels_cl/row_sort_cpu.cl, row_sort_gpu.cl). counters: words of all passes. CPU: a table has 2^split buckets; alone: one
  * work-item does everything. GPU: slots of a group, number of the pass. */

@@ -1,6 +1,6 @@
 /* bag_forward.c - checks a forward and hands it to the engine. */
 #include "base/checked.h"
-#include "core/embedding_bag.h"
+#include "core/training.h"
 
 /* A table that fake-quantises needs an observation: this forward's, or an earlier one. */
 static qemb_status check_observed(const qemb_embedding_bag *bag) {
@@ -31,11 +31,13 @@ qemb_status qemb_embedding_bag_forward(qemb_embedding_bag *bag, qemb_batch *batc
     REQUIRE(out->bytes / sizeof(float) >= (size_t)elements && out->offset % sizeof(float) == 0, QEMB_ERR_SHAPE,
             "embedding_bag_forward: out holds %zu bytes, want %lld floats (%lld x %lld)", out->bytes, (long long)elements, (long long)rows,
             (long long)bag->tables->output_dim);
+    TRY(qemb__bag_follow_schedule(bag));
     TRY(check_observed(bag));
     TRY(qemb__tables_flush(bag->tables));
     if (bag->tables->mode == Q_MODE_MAX) {
         TRY(qemb__buffer_reserve(bag->ctx, (size_t)elements * sizeof(q_i32), &bag->winners));
     }
+    TRY(qemb__training_clip_weights(bag, batch));
     if (rows > 0) {
         qemb__bag_forward_args args = {bag->tables, &batch->view, out, bag->tables->mode == Q_MODE_MAX ? bag->winners : NULL, bag->forwards + 1};
         TRY(bag->ctx->ops->bag_forward(bag->ctx, &args));

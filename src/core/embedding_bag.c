@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/memory.h"
+#include "core/training.h"
 
 qemb_qconfig qemb_qconfig_8bit(void) {
     return (qemb_qconfig){.quant_min = 0, .quant_max = 255};
@@ -178,6 +179,8 @@ void qemb_embedding_bag_destroy(qemb_embedding_bag *bag) {
     if (bag) {
         qemb__tables_destroy(bag->tables);
         qemb__buffer_destroy(bag->winners);
+        qemb__training_destroy(bag->training);
+        qemb__free(bag->schedule);
         qemb__free(bag->qconfig);
         qemb__free(bag);
     }
@@ -214,7 +217,7 @@ qemb_status qemb_embedding_bag_info(const qemb_embedding_bag *bag, qemb_bag_info
     return QEMB_OK;
 }
 
-static qemb_status check_rows(const qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const char *call) {
+qemb_status qemb__bag_check_rows(const qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const char *call) {
     qemb_status st = QEMB_OK;
     REQUIRE(bag, QEMB_ERR_ARG, "%s: bag is NULL", call);
     REQUIRE(table >= 0 && table < bag->tables->num_tables, QEMB_ERR_INDEX, "%s: table=%d, want 0..%d", call, table, bag->tables->num_tables - 1);
@@ -226,13 +229,13 @@ done:
 }
 
 qemb_status qemb_embedding_bag_table(const qemb_embedding_bag *bag, int32_t table, qemb_table_desc *d) {
-    qemb_status st = check_rows(bag, table, 0, 0, "embedding_bag_table");
+    qemb_status st = qemb__bag_check_rows(bag, table, 0, 0, "embedding_bag_table");
     if (st != QEMB_OK || !d) {
         return st != QEMB_OK ? st : qemb__fail(QEMB_ERR_ARG, "embedding_bag_table: desc is NULL");
     }
     const q_table *t = &bag->tables->table[table];
     *d = (qemb_table_desc){.num_embeddings = t->rows, .embedding_dim = t->dim, .has_padding_idx = t->padding_idx >= 0, .name = bag->tables->name[table],
-                           .padding_idx = t->padding_idx >= 0 ? t->padding_idx : 0, .has_max_norm = (t->flags & Q_HAS_NORM) != 0, .max_norm = t->max_norm,
+                           .padding_idx = t->padding_idx >= 0 ? t->padding_idx : 0, .has_max_norm = (t->flags & (Q_HAS_NORM | Q_CLIPS_WEIGHT)) != 0, .max_norm = t->max_norm,
                            .norm_type = t->norm_type, .qconfig = bag->qconfig[table]};
     d->qconfig.observer_off = !(t->flags & Q_OBSERVER_ON);
     d->qconfig.fake_quant_off = !(t->flags & Q_FAKE_QUANT_ON);
@@ -268,7 +271,7 @@ static qemb_status move_rows(qemb_embedding_bag *bag, int32_t table, int64_t fir
 }
 
 qemb_status qemb_embedding_bag_read_weight(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, float *target) {
-    qemb_status st = check_rows(bag, table, first, count, "embedding_bag_read_weight");
+    qemb_status st = qemb__bag_check_rows(bag, table, first, count, "embedding_bag_read_weight");
     if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_read_weight")) != QEMB_OK) {
         return st;
     }
@@ -278,13 +281,14 @@ qemb_status qemb_embedding_bag_read_weight(qemb_embedding_bag *bag, int32_t tabl
 }
 
 qemb_status qemb_embedding_bag_write_weight(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const float *source) {
-    qemb_status st = check_rows(bag, table, first, count, "embedding_bag_write_weight");
+    qemb_status st = qemb__bag_check_rows(bag, table, first, count, "embedding_bag_write_weight");
     if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_write_weight")) != QEMB_OK) {
         return st;
     }
     REQUIRE(source || !count, QEMB_ERR_ARG, "embedding_bag_write_weight: source is NULL");
     TRY(qemb__tables_flush(bag->tables));
     TRY(commit_rows(bag, table, first, count));
+    bag->last_batch = NULL; /* a backward would take the mask of the new weights */
     TRY(move_rows(bag, table, first, count, source, NULL));
 done:
     qemb__leave(bag->ctx);
@@ -295,7 +299,7 @@ qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, int32_t ta
                                              const qemb_observer_rows *rows) {
     enum { CHUNK = 1 << 18 };
     qemb_buffer *result = NULL;
-    qemb_status st = check_rows(bag, table, first, count, "embedding_bag_read_observer");
+    qemb_status st = qemb__bag_check_rows(bag, table, first, count, "embedding_bag_read_observer");
     if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_read_observer")) != QEMB_OK) {
         return st;
     }
@@ -324,7 +328,7 @@ qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t t
                                               const float *max_val) {
     enum { CHUNK = 1 << 14 };
     void *block = NULL;
-    qemb_status st = check_rows(bag, table, first, count, "embedding_bag_write_observer");
+    qemb_status st = qemb__bag_check_rows(bag, table, first, count, "embedding_bag_write_observer");
     if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_write_observer")) != QEMB_OK) {
         return st;
     }
@@ -376,7 +380,7 @@ done:
 
 /* Switches a flag of one or all tables. Turning an observer keeps the count of observations so far; a memoryless table whose observer
  * goes off needs state from then on, because its rows may change while their qparams must not. */
-static qemb_status set_flag(qemb_embedding_bag *bag, int32_t table, int32_t flag, bool on) {
+qemb_status qemb__bag_set_flag(qemb_embedding_bag *bag, int32_t table, int32_t flag, bool on) {
     qemb__tables *s = bag->tables;
     for (int32_t k = 0; k < s->num_tables; k++) {
         q_table *t = &s->table[k];
@@ -394,6 +398,8 @@ static qemb_status set_flag(qemb_embedding_bag *bag, int32_t table, int32_t flag
             t->observed = on ? seen - bag->forwards : seen;
         }
         t->flags = on ? t->flags | flag : t->flags & ~flag;
+        t->flags = (t->flags & ~(Q_HAS_NORM | Q_CLIPS_WEIGHT)) | qemb__norm_flag(t->flags, (t->flags & Q_FAKE_QUANT_ON) != 0);
+        bag->last_batch = NULL; /* a backward would take the mask of the new switches */
         s->uses |= flag == Q_FAKE_QUANT_ON && !on ? QEMB__USES_FLOAT : QEMB__USES_STATE;
         s->uses |= t->arithmetic == Q_TORCH_CPU ? QEMB__USES_TORCH_CPU : t->arithmetic == Q_TORCH_CUDA ? QEMB__USES_TORCH_CUDA : QEMB__USES_PACKED;
         s->stale = true;
@@ -402,11 +408,11 @@ static qemb_status set_flag(qemb_embedding_bag *bag, int32_t table, int32_t flag
 }
 
 static qemb_status set_switch(qemb_embedding_bag *bag, int32_t table, int32_t flag, bool on, const char *call) {
-    qemb_status st = check_rows(bag, table == QEMB_ALL_TABLES ? 0 : table, 0, 0, call);
+    qemb_status st = qemb__bag_check_rows(bag, table == QEMB_ALL_TABLES ? 0 : table, 0, 0, call);
     if (st != QEMB_OK || (st = qemb__enter(bag->ctx, call)) != QEMB_OK) {
         return st;
     }
-    st = set_flag(bag, table, flag, on);
+    st = qemb__bag_set_flag(bag, table, flag, on);
     qemb__leave(bag->ctx);
     return st;
 }

@@ -15,7 +15,18 @@ struct qemb_embedding_bag {
     const qemb_batch *last_batch;  /* of the last forward, with its generation: what a backward must name */
     uint64_t last_generation;
     qemb_qconfig *qconfig;         /* [T] as created */
+    struct qemb__training *training; /* core/training.h; made by the first call that needs it */
+    struct qemb__schedule *schedule; /* [T], core/schedule.c; NULL: none */
 };
+
+/* Turns a switch of one table or QEMB_ALL_TABLES, inside the context. */
+qemb_status qemb__bag_set_flag(qemb_embedding_bag *bag, int32_t table, int32_t flag, bool on);
+
+/* Turns the switches that are due before the next forward. */
+qemb_status qemb__bag_follow_schedule(qemb_embedding_bag *bag);
+
+/* Bag, table and rows exist. */
+qemb_status qemb__bag_check_rows(const qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const char *call);
 
 /* A module around checked descriptors; pooled false for an embedding. */
 qemb_status qemb__bag_create(qemb_context *ctx, const qemb_collection_desc *desc, bool pooled, const char *call, qemb_embedding_bag **bag);

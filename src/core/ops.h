@@ -50,6 +50,32 @@ typedef struct qemb__row_sort_args {
     bool with_map;
 } qemb__row_sort_args;
 
+/* Where the gradient of a row comes from: a sorted batch and the gradient of its output. */
+typedef struct qemb__gradient_args {
+    const qemb__tables *tables;
+    const qemb__batch_view *batch;
+    struct qemb__training *work; /* core/training.h: the sorted batch, work space */
+    qemb_buffer *grad_output;    /* like the output of bag_forward */
+    qemb_buffer *winners;        /* mode max, else NULL */
+    int64_t step;                /* forwards so far */
+    bool freq;                   /* scale_grad_by_freq */
+} qemb__gradient_args;
+
+typedef struct qemb__bag_backward_args {
+    qemb__gradient_args source;
+    const qemb_gradients *want;
+} qemb__bag_backward_args;
+
+typedef struct qemb__row_update_args {
+    qemb__gradient_args source;
+    int32_t kind; /* Q_SGD ... Q_LARS_SGD, Q_CLIP_WEIGHT */
+    bool dense;   /* every row of all tables, not only those of the batch */
+    bool has_momentum;
+    q_optimizer optimizer;
+    qemb_buffer *const *m; /* [slabs] state: one number an element; NULL: none */
+    qemb_buffer *const *v; /* one number an element, or a row */
+} qemb__row_update_args;
+
 struct qemb__ops {
     const char *name;
     void (*close)(qemb_context *ctx);
@@ -73,6 +99,10 @@ struct qemb__ops {
     qemb_status (*bag_forward)(qemb_context *ctx, const qemb__bag_forward_args *args);
     qemb_status (*row_observe)(qemb_context *ctx, const qemb__row_observe_args *args);
     qemb_status (*row_sort)(qemb_context *ctx, const qemb__row_sort_args *args);
+    qemb_status (*bag_backward)(qemb_context *ctx, const qemb__bag_backward_args *args);
+    qemb_status (*row_update)(qemb_context *ctx, const qemb__row_update_args *args);
+    /* compiles what row_update takes for batches from the host; NULL where there is nothing to compile */
+    qemb_status (*row_update_prepare)(qemb_context *ctx, const qemb__row_update_args *args);
 };
 
 /* Opens an engine into a context: fills ops, engine, report. */

@@ -33,10 +33,14 @@ size_t qemb__tables_at(const qemb__tables *s, int32_t table, int32_t slab, int64
     return (size_t)(t->base + local * t->dim) * sizeof(float) - s->slab[slab].weight->offset;
 }
 
+int32_t qemb__norm_flag(int32_t flags, bool fake_quant) {
+    return !(flags & (Q_HAS_NORM | Q_CLIPS_WEIGHT)) ? 0 : fake_quant ? Q_HAS_NORM : Q_CLIPS_WEIGHT;
+}
+
 /* What a qconfig says of a table, and what the table's kernels must be able to do. */
 static uint32_t describe_quantisation(const qemb_qconfig *q, q_table *t) {
     static const uint32_t arithmetic[] = {QEMB__USES_TORCH_CPU, QEMB__USES_TORCH_CUDA, QEMB__USES_PACKED};
-    t->flags = (q->observer_off ? 0 : Q_OBSERVER_ON) | (q->fake_quant_off ? 0 : Q_FAKE_QUANT_ON) | (t->flags & Q_HAS_NORM);
+    t->flags = (q->observer_off ? 0 : Q_OBSERVER_ON) | (q->fake_quant_off ? 0 : Q_FAKE_QUANT_ON) | qemb__norm_flag(t->flags, !q->fake_quant_off);
     t->observed = 0;
     t->qmin = (float)q->quant_min;
     t->qmax = (float)q->quant_max;
@@ -51,7 +55,7 @@ static uint32_t describe_quantisation(const qemb_qconfig *q, q_table *t) {
     t->bits = codes <= 3 ? 2 : codes <= 15 ? 4 : 8;
     uint32_t uses = q->fake_quant_off ? QEMB__USES_FLOAT : arithmetic[q->arithmetic];
     uses |= !q->fake_quant_off && q->observer != QEMB_OBSERVER_MEMORYLESS ? QEMB__USES_STATE : 0;
-    return uses | (t->flags & Q_HAS_NORM ? QEMB__USES_NORM : 0);
+    return uses | (t->flags & (Q_HAS_NORM | Q_CLIPS_WEIGHT) ? QEMB__USES_NORM : 0);
 }
 
 static uint32_t describe(const qemb_table_desc *d, q_table *t) {
@@ -128,6 +132,7 @@ static qemb_status place(qemb__tables *s, int32_t t, const qemb_table_desc *d, i
         g++;
     }
     table->slab = s->slab_of[t] - s->group[g].first_slab;
+    table->group = g;
     group_of[t] = g;
     return QEMB_OK;
 }

@@ -83,6 +83,8 @@ static const qemb__ops reference_ops = {
     .bag_forward = qemb__ref_bag_forward,
     .row_observe = qemb__ref_row_observe,
     .row_sort = qemb__ref_row_sort,
+    .bag_backward = qemb__ref_bag_backward,
+    .row_update = qemb__ref_row_update,
 };
 
 qemb_status qemb__reference_open(qemb_context *ctx) {

@@ -41,6 +41,8 @@ void *qemb__ref_data(const qemb_buffer *buffer);
 qemb_status qemb__ref_batch_check(qemb_context *ctx, const qemb__batch_check_args *args);
 qemb_status qemb__ref_bag_forward(qemb_context *ctx, const qemb__bag_forward_args *args);
 qemb_status qemb__ref_row_observe(qemb_context *ctx, const qemb__row_observe_args *args);
+qemb_status qemb__ref_bag_backward(qemb_context *ctx, const qemb__bag_backward_args *args);
+qemb_status qemb__ref_row_update(qemb_context *ctx, const qemb__row_update_args *args);
 qemb_status qemb__ref_row_sort(qemb_context *ctx, const qemb__row_sort_args *args);
 
 #endif

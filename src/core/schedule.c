@@ -1,0 +1,61 @@
+/* schedule.c - switches that forwards turn by themselves. */
+#include "base/memory.h"
+#include "core/embedding_bag.h"
+
+typedef struct qemb__schedule {
+    int64_t fake_quant_from, observer_until; /* forwards, from 0; 0: not scheduled */
+} qemb__schedule;
+
+qemb_status qemb__bag_follow_schedule(qemb_embedding_bag *bag) {
+    qemb_status st = QEMB_OK;
+    for (int32_t t = 0; bag->schedule && t < bag->tables->num_tables; t++) {
+        const qemb__schedule *s = &bag->schedule[t];
+        if (s->fake_quant_from > 0 && s->fake_quant_from == bag->forwards) {
+            TRY(qemb__bag_set_flag(bag, t, Q_FAKE_QUANT_ON, true));
+        }
+        if (s->observer_until > 0 && s->observer_until == bag->forwards) {
+            TRY(qemb__bag_set_flag(bag, t, Q_OBSERVER_ON, false));
+        }
+    }
+done:
+    return st;
+}
+
+/* The switches as the schedule wants them now. Both forms of fake quantisation are compiled, and the state that a frozen observer needs is
+ * there from now on. */
+static qemb_status start(qemb_embedding_bag *bag, int32_t table, const qemb__schedule *s) {
+    qemb_status st = QEMB_OK;
+    if (s->fake_quant_from > 0) {
+        TRY(qemb__bag_set_flag(bag, table, Q_FAKE_QUANT_ON, true));
+        TRY(qemb__bag_set_flag(bag, table, Q_FAKE_QUANT_ON, bag->forwards >= s->fake_quant_from));
+    }
+    if (s->observer_until > 0) {
+        TRY(qemb__bag_set_flag(bag, table, Q_OBSERVER_ON, false));
+        TRY(qemb__bag_set_flag(bag, table, Q_OBSERVER_ON, bag->forwards < s->observer_until));
+    }
+done:
+    return st;
+}
+
+qemb_status qemb_embedding_bag_set_schedule(qemb_embedding_bag *bag, int32_t table, int64_t fake_quant_from, int64_t observer_until) {
+    const qemb__schedule schedule = {fake_quant_from, observer_until};
+    qemb_status st = qemb__bag_check_rows(bag, table == QEMB_ALL_TABLES ? 0 : table, 0, 0, "embedding_bag_set_schedule");
+    if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_set_schedule")) != QEMB_OK) {
+        return st;
+    }
+    REQUIRE(fake_quant_from >= 0 && observer_until >= 0, QEMB_ERR_RANGE,
+            "embedding_bag_set_schedule: fake_quant_from=%lld, observer_until=%lld, want both >= 0", (long long)fake_quant_from,
+            (long long)observer_until);
+    if (!bag->schedule) {
+        TRY(qemb__calloc(bag->tables->num_tables, sizeof *bag->schedule, (void **)&bag->schedule));
+    }
+    for (int32_t t = 0; t < bag->tables->num_tables; t++) {
+        if (table == QEMB_ALL_TABLES || table == t) {
+            bag->schedule[t] = schedule;
+            TRY(start(bag, t, &schedule));
+        }
+    }
+done:
+    qemb__leave(bag->ctx);
+    return st;
+}

@@ -1,0 +1,34 @@
+/* training.h - what a module needs to train: the sorted batch, and work space that grows with the largest batch. */
+#ifndef QEMB_CORE_TRAINING_H
+#define QEMB_CORE_TRAINING_H
+
+#include "core/embedding_bag.h"
+#include "core/row_sort.h"
+
+typedef struct qemb__training {
+    qemb__row_sort *sort;
+    const qemb_batch *sorted; /* batch and generation that `sort` holds; NULL: none */
+    uint64_t sorted_generation;
+    qemb_buffer *columns;   /* int64 [F]: first output column of each input feature */
+    qemb_buffer *bag_scale; /* mode mean, float [F*B]: 1 / lookups of a bag (the lookups themselves under scale_grad_by_freq) */
+    qemb_buffer *parts;     /* float [P][part_stride]: gradients of the parts of long runs */
+    qemb_buffer *squares;   /* clip by norm: float [N + N/256 + 2]: sums of squares of rows, of blocks of rows, the coefficient */
+    qemb_buffer *slots;     /* COO: int32 [N / Q_CHUNK + 1] */
+    int64_t part_stride;    /* max_dim rounded up to a float16 */
+} qemb__training;
+
+enum { QEMB__NORM_BLOCK = 256, QEMB__SLOT_CHUNK = 1024 };
+
+void qemb__training_destroy(qemb__training *training);
+
+/* Arguments for gradients of this batch: sorts it if that was not done yet. */
+qemb_status qemb__training_begin(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *grad_output, qemb__gradient_args *args);
+
+/* Whether a gradient can be asked for now. */
+qemb_status qemb__training_check(const qemb_embedding_bag *bag, const qemb_batch *batch, const qemb_buffer *grad_output, const char *call);
+
+/* Float tables with max_norm: clips the looked-up rows of the master weight for good, before a forward; their state, this forward's
+ * observation included, is stored first. Nothing to do for other modules. */
+qemb_status qemb__training_clip_weights(qemb_embedding_bag *bag, qemb_batch *batch);
+
+#endif
