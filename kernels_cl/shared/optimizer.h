@@ -1,8 +1,8 @@
 /* optimizer.h - the arithmetic of a row's update, written once for every engine and kernel family.
  *
- * C11 and OpenCL C; QV as in fake_quant.h. An update is w = keep * w + scale * d, d the direction that q_direction makes of the gradient and
- * the row's state; keep, scale and `root` (a denominator or rate of the whole row) come from sums along the row, where the kind has any.
- * One rounding for each written operation. Rules: torch/optim, and FBGEMM's table of optimisers (exact forms). */
+ * C11 and OpenCL C; QV as in fake_quant.h. An update is w = keep * w + scale * d, d the direction that q_direction makes of the gradient
+ * and the row's state; keep, scale and `root` (a denominator or rate of the whole row) come from sums along the row, where the kind has
+ * any. One rounding for each written operation. Rules: torch/optim, and FBGEMM's table of optimisers (exact forms). */
 #ifndef Q_OPTIMIZER_H
 #define Q_OPTIMIZER_H
 
@@ -54,8 +54,9 @@ static inline QV q_root(const QV a) {
 #endif
 
 /* Which state a kind keeps: `m` one number an element, `v` one an element or one a row. */
-#define Q_HAS_M(kind, momentum) \
-    (((kind) == Q_SGD && (momentum)) || (kind) == Q_SPARSE_ADAM || (kind) == Q_ADAM || (kind) == Q_PARTIAL_ROWWISE_ADAM || (kind) == Q_LAMB || (kind) == Q_LARS_SGD)
+#define Q_HAS_M(kind, momentum)                                                                                                            \
+    (((kind) == Q_SGD && (momentum)) || (kind) == Q_SPARSE_ADAM || (kind) == Q_ADAM || (kind) == Q_PARTIAL_ROWWISE_ADAM ||                 \
+     (kind) == Q_LAMB || (kind) == Q_LARS_SGD)
 #define Q_HAS_V(kind)   ((kind) == Q_ADAGRAD || (kind) == Q_SPARSE_ADAM || (kind) == Q_ADAM || (kind) == Q_LAMB)
 #define Q_HAS_ROW(kind) ((kind) == Q_ROWWISE_ADAGRAD || (kind) == Q_PARTIAL_ROWWISE_ADAM)
 /* Sums along the row: before the direction of g and w, or after it of w and d. */
@@ -97,8 +98,8 @@ static inline QV q_square_before(const q_optimizer o, const q_i32 kind, const QV
 }
 
 /* Scalars of a row before the direction. squares: of g (or as q_square_before says), weights: of w (LARS); row: the state of the row. */
-static inline q_row_scalars q_scalars_before(const q_optimizer o, const q_i32 kind, const float squares, const float weights, const q_i32 dim,
-                                             float *row) {
+static inline q_row_scalars q_scalars_before(const q_optimizer o, const q_i32 kind, const float squares, const float weights,
+                                             const q_i32 dim, float *row) {
     q_row_scalars r = {1.0f, o.scale, 0.0f};
     if (kind == Q_ROWWISE_ADAGRAD) {
         const float mean = Q_DIV(squares, (float)dim);

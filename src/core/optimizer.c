@@ -7,9 +7,9 @@
 #include "base/memory.h"
 
 typedef struct kind_traits {
-    double lr, eps, beta1, beta2, trust;                 /* what 0 means; 0: the field is not used */
+    double lr, eps, beta1, beta2, trust;                                     /* what 0 means; 0: the field is not used */
     bool momentum, dampening, weight_decay, lr_decay, accumulator, max_norm; /* fields that may be set */
-    const char *m, *v;                                   /* names of state in state dicts; NULL: none */
+    const char *m, *v;                                                       /* names of state in state dicts; NULL: none */
     bool row_wise;
 } kind_traits;
 
@@ -19,8 +19,8 @@ static const kind_traits traits[] = {
     [QEMB_ROWWISE_ADAGRAD] = {.lr = 1e-2, .eps = 1e-8, .weight_decay = true, .max_norm = true, .v = "sum", .row_wise = true},
     [QEMB_SPARSE_ADAM] = {.lr = 1e-3, .eps = 1e-8, .beta1 = 0.9, .beta2 = 0.999, .m = "exp_avg", .v = "exp_avg_sq"},
     [QEMB_ADAM] = {.lr = 1e-3, .eps = 1e-8, .beta1 = 0.9, .beta2 = 0.999, .weight_decay = true, .m = "exp_avg", .v = "exp_avg_sq"},
-    [QEMB_PARTIAL_ROWWISE_ADAM] = {.lr = 1e-3, .eps = 1e-8, .beta1 = 0.9, .beta2 = 0.999, .weight_decay = true, .m = "exp_avg", .v = "exp_avg_sq",
-                                   .row_wise = true},
+    [QEMB_PARTIAL_ROWWISE_ADAM] =
+        {.lr = 1e-3, .eps = 1e-8, .beta1 = 0.9, .beta2 = 0.999, .weight_decay = true, .m = "exp_avg", .v = "exp_avg_sq", .row_wise = true},
     [QEMB_LAMB] = {.lr = 1e-3, .eps = 1e-8, .beta1 = 0.9, .beta2 = 0.999, .weight_decay = true, .m = "exp_avg", .v = "exp_avg_sq"},
     [QEMB_LARS_SGD] = {.lr = 1e-3, .trust = 1e-3, .momentum = true, .weight_decay = true, .m = "momentum_buffer"},
 };
@@ -40,14 +40,15 @@ static qemb_status check_switches(const qemb_optimizer_desc *d) {
     REQUIRE((unsigned)d->clip <= QEMB_CLIP_NORM, QEMB_ERR_ARG, "optimizer_create: clip=%d, want one of qemb_clip", (int)d->clip);
     REQUIRE((unsigned)d->decay <= QEMB_DECAY_DECOUPLED, QEMB_ERR_ARG, "optimizer_create: decay=%d, want one of qemb_decay", (int)d->decay);
     REQUIRE((unsigned)d->form <= QEMB_SGD_DENSE, QEMB_ERR_ARG, "optimizer_create: form=%d, want one of qemb_sgd_form", (int)d->form);
-    REQUIRE(d->decay == QEMB_DECAY_L2 || d->kind == QEMB_ROWWISE_ADAGRAD, QEMB_ERR_RANGE, "optimizer_create: decay=%d, want 0: this kind does not use it",
-            (int)d->decay);
-    REQUIRE(d->form == QEMB_SGD_TOUCHED || d->kind == QEMB_SGD, QEMB_ERR_RANGE, "optimizer_create: form=%d, want 0: this kind does not use it",
-            (int)d->form);
+    REQUIRE(d->decay == QEMB_DECAY_L2 || d->kind == QEMB_ROWWISE_ADAGRAD, QEMB_ERR_RANGE,
+            "optimizer_create: decay=%d, want 0: this kind does not use it", (int)d->decay);
+    REQUIRE(d->form == QEMB_SGD_TOUCHED || d->kind == QEMB_SGD, QEMB_ERR_RANGE,
+            "optimizer_create: form=%d, want 0: this kind does not use it", (int)d->form);
     REQUIRE(!d->nesterov || (d->kind == QEMB_SGD && d->momentum > 0.0 && d->dampening == 0.0), QEMB_ERR_RANGE,
-            "optimizer_create: nesterov with momentum=%g, dampening=%g, want SGD with momentum > 0 and dampening 0", d->momentum, d->dampening);
-    REQUIRE((d->clip != QEMB_CLIP_NONE) == (d->clip_limit > 0.0), QEMB_ERR_RANGE, "optimizer_create: clip=%d with clip_limit=%g, want both or none",
-            (int)d->clip, d->clip_limit);
+            "optimizer_create: nesterov with momentum=%g, dampening=%g, want SGD with momentum > 0 and dampening 0", d->momentum,
+            d->dampening);
+    REQUIRE((d->clip != QEMB_CLIP_NONE) == (d->clip_limit > 0.0), QEMB_ERR_RANGE,
+            "optimizer_create: clip=%d with clip_limit=%g, want both or none", (int)d->clip, d->clip_limit);
 done:
     return st;
 }
@@ -68,7 +69,8 @@ static qemb_status check_desc(const qemb_optimizer_desc *d) {
     TRY(check_number(d->max_norm, "max_norm", k->max_norm));
     TRY(check_number(d->trust, "trust", k->trust > 0.0));
     TRY(check_number(d->clip_limit, "clip_limit", true));
-    REQUIRE(d->beta1 < 1.0 && d->beta2 < 1.0, QEMB_ERR_RANGE, "optimizer_create: beta1=%g, beta2=%g, want both below 1", d->beta1, d->beta2);
+    REQUIRE(d->beta1 < 1.0 && d->beta2 < 1.0, QEMB_ERR_RANGE, "optimizer_create: beta1=%g, beta2=%g, want both below 1", d->beta1,
+            d->beta2);
     TRY(check_switches(d));
 done:
     return st;
@@ -103,7 +105,8 @@ static qemb_status fill_state(const qemb_optimizer *o, qemb_buffer *const *array
     for (int32_t n = 0; n < o->bag->tables->num_slabs; n++) {
         const int64_t items = (int64_t)(arrays[n]->bytes / sizeof(float));
         for (int64_t at = 0; at < items; at += CHUNK) {
-            TRY(qemb__buffer_write(arrays[n], (size_t)at * sizeof(float), (size_t)qemb__min_i64(CHUNK, items - at) * sizeof(float), block, true));
+            TRY(qemb__buffer_write(arrays[n], (size_t)at * sizeof(float), (size_t)qemb__min_i64(CHUNK, items - at) * sizeof(float), block,
+                                   true));
         }
     }
 done:
@@ -151,7 +154,10 @@ qemb_status qemb_optimizer_create(qemb_context *ctx, qemb_embedding_bag *bag, co
     if (st != QEMB_OK) {
         return st;
     }
-    REQUIRE(bag && desc && out, QEMB_ERR_ARG, "optimizer_create: %s is NULL", !bag ? "bag" : !desc ? "desc" : "the place for the optimizer");
+    REQUIRE(bag && desc && out, QEMB_ERR_ARG, "optimizer_create: %s is NULL",
+            !bag    ? "bag"
+            : !desc ? "desc"
+                    : "the place for the optimizer");
     REQUIRE(bag->ctx == ctx, QEMB_ERR_ARG, "optimizer_create: the module is of another context");
     TRY(check_desc(desc));
     TRY(qemb__calloc(1, sizeof *o, &block));
@@ -221,7 +227,8 @@ qemb_status qemb_optimizer_info_get(const qemb_optimizer *o, qemb_optimizer_info
 }
 
 /* Moves rows of one state array between the host and the slabs; exactly one of source and target is given. */
-static qemb_status move_state(qemb_optimizer *o, int32_t array, int32_t table, int64_t first, int64_t rows, const float *source, float *target) {
+static qemb_status move_state(qemb_optimizer *o, int32_t array, int32_t table, int64_t first, int64_t rows, const float *source,
+                              float *target) {
     const qemb__tables *s = o->bag->tables;
     const q_table *t = &s->table[table];
     const bool row_wise = !o->is_m[array] && o->row_wise;
@@ -234,7 +241,8 @@ static qemb_status move_state(qemb_optimizer *o, int32_t array, int32_t table, i
         qemb_buffer *b = (o->is_m[array] ? o->m : o->v)[slab];
         const size_t at = (size_t)((row_wise ? t->state_base : t->base) + local * width) * sizeof(float);
         const size_t bytes = (size_t)(count * width) * sizeof(float);
-        qemb_status st = source ? qemb__buffer_write(b, at, bytes, source + done * width, true) : qemb__buffer_read(b, at, bytes, target + done * width, true);
+        qemb_status st = source ? qemb__buffer_write(b, at, bytes, source + done * width, true)
+                                : qemb__buffer_read(b, at, bytes, target + done * width, true);
         if (st != QEMB_OK) {
             return st;
         }

@@ -9,7 +9,7 @@ struct qemb_optimizer {
     qemb_embedding_bag *bag;
     qemb_optimizer_desc desc; /* defaults filled in */
     int64_t steps;
-    bool dense;           /* a step moves every row */
+    bool dense; /* a step moves every row */
     int32_t num_arrays;
     bool is_m[2];         /* array k of the state dict is m, else v */
     qemb_buffer **m, **v; /* [slabs], NULL where the kind has none */

@@ -76,7 +76,9 @@ done:
 
 qemb_status qemb__training_check(const qemb_embedding_bag *bag, const qemb_batch *batch, const qemb_buffer *grad_output, const char *call) {
     qemb_status st = QEMB_OK;
-    REQUIRE(batch->ctx == bag->ctx && grad_output->ctx == bag->ctx, QEMB_ERR_ARG, "%s: bag, batch and grad_output are of different contexts", call);
+    REQUIRE(bag->ctx->ops->row_update, QEMB_ERR_UNSUPPORTED, "%s: the %s engine does not train", call, bag->ctx->ops->name);
+    REQUIRE(batch->ctx == bag->ctx && grad_output->ctx == bag->ctx, QEMB_ERR_ARG,
+            "%s: bag, batch and grad_output are of different contexts", call);
     REQUIRE(batch->bag == bag, QEMB_ERR_STATE, "%s: the batch was set for another module, or never", call);
     REQUIRE(bag->last_batch, QEMB_ERR_STATE, "%s: no forward since the module was made, stepped, switched or written to", call);
     REQUIRE(bag->last_batch == batch, QEMB_ERR_STATE, "%s: the last forward had another batch", call);
@@ -84,8 +86,8 @@ qemb_status qemb__training_check(const qemb_embedding_bag *bag, const qemb_batch
     const int64_t rows = bag->pooled ? batch->bags : batch->view.shape.lookups;
     const int64_t elements = rows * bag->tables->output_dim; /* fits: the forward has checked it */
     REQUIRE(grad_output->bytes / sizeof(float) >= (size_t)elements, QEMB_ERR_SHAPE,
-            "%s: grad_output holds %zu bytes, want %lld floats (%lld x %lld)", call, grad_output->bytes, (long long)elements, (long long)rows,
-            (long long)bag->tables->output_dim);
+            "%s: grad_output holds %zu bytes, want %lld floats (%lld x %lld)", call, grad_output->bytes, (long long)elements,
+            (long long)rows, (long long)bag->tables->output_dim);
     REQUIRE(grad_output->offset % sizeof(float) == 0, QEMB_ERR_SHAPE, "%s: grad_output starts inside a float", call);
 done:
     return st;
@@ -98,7 +100,7 @@ qemb_status qemb__training_clip_weights(qemb_embedding_bag *bag, qemb_batch *bat
     for (int32_t t = 0; t < bag->tables->num_tables; t++) {
         clips = clips || (bag->tables->table[t].flags & Q_CLIPS_WEIGHT);
     }
-    if (!clips || batch->view.shape.lookups == 0) {
+    if (!clips || !bag->ctx->ops->row_update || batch->view.shape.lookups == 0) {
         return QEMB_OK;
     }
     TRY(qemb__training_begin(bag, batch, NULL, &args.source));

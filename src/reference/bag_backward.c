@@ -47,7 +47,8 @@ static void write_lookups(const ref_gradient *g, const qemb_gradients *want) {
         int64_t begin = 0;
         int64_t end = 0;
         const float *out = qemb__ref_output_row(g, bag, &feature);
-        const q_i32 *table_of = (const q_i32 *)qemb__ref_data(g->args->work->sort->plan) + g->tables->num_tables + 1 + g->tables->num_features;
+        const q_i32 *table_of =
+            (const q_i32 *)qemb__ref_data(g->args->work->sort->plan) + g->tables->num_tables + 1 + g->tables->num_features;
         qemb__ref_bag(b, bag, &begin, &end);
         for (int64_t p = begin; table_of[feature] == want->table && p < end; p++) {
             const int64_t row = qemb__ref_index(b, p);

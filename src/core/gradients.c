@@ -1,4 +1,4 @@
-/* bag_backward.c - checks what gradients are wanted and hands it to the engine. */
+/* gradients.c - checks what gradients are wanted and hands it to the engine. */
 #include "base/checked.h"
 #include "core/training.h"
 
@@ -6,8 +6,8 @@
 static qemb_status check_buffer(const qemb_embedding_bag *bag, const qemb_buffer *b, int64_t count, size_t size, const char *name) {
     qemb_status st = QEMB_OK;
     REQUIRE(b->ctx == bag->ctx, QEMB_ERR_ARG, "embedding_bag_backward: %s is of another context", name);
-    REQUIRE((int64_t)(b->bytes / size) >= count, QEMB_ERR_SHAPE, "embedding_bag_backward: %s holds %zu bytes, want %lld items of %zu", name, b->bytes,
-            (long long)count, size);
+    REQUIRE((int64_t)(b->bytes / size) >= count, QEMB_ERR_SHAPE, "embedding_bag_backward: %s holds %zu bytes, want %lld items of %zu", name,
+            b->bytes, (long long)count, size);
     REQUIRE(b->offset % size == 0, QEMB_ERR_SHAPE, "embedding_bag_backward: %s starts inside an item", name);
 done:
     return st;
@@ -20,8 +20,10 @@ static qemb_status check_coo(const qemb_embedding_bag *bag, const qemb_batch *ba
     REQUIRE(w->coo_indices && w->coo_values && w->coo_count, QEMB_ERR_ARG,
             "embedding_bag_backward: coo_indices, coo_values and coo_count come together, some are NULL");
     REQUIRE(bag->tables->mode != Q_MODE_MAX, QEMB_ERR_UNSUPPORTED, "embedding_bag_backward: mode max has no sparse gradient");
-    REQUIRE(!bag->options.scale_grad_by_freq, QEMB_ERR_UNSUPPORTED, "embedding_bag_backward: sparse gradients do not support scale_grad_by_freq");
-    REQUIRE(qemb__mul_i64(lookups, bag->tables->table[w->table].dim, &elements), QEMB_ERR_OVERFLOW, "embedding_bag_backward: coo_values does not fit");
+    REQUIRE(!bag->options.scale_grad_by_freq, QEMB_ERR_UNSUPPORTED,
+            "embedding_bag_backward: sparse gradients do not support scale_grad_by_freq");
+    REQUIRE(qemb__mul_i64(lookups, bag->tables->table[w->table].dim, &elements), QEMB_ERR_OVERFLOW,
+            "embedding_bag_backward: coo_values does not fit");
     TRY(check_buffer(bag, w->coo_indices, lookups, sizeof(q_i64), "coo_indices"));
     TRY(check_buffer(bag, w->coo_values, elements, sizeof(float), "coo_values"));
     TRY(check_buffer(bag, w->coo_count, 1, sizeof(q_i64), "coo_count"));
@@ -32,7 +34,8 @@ done:
 static qemb_status check_wanted(const qemb_embedding_bag *bag, const qemb_batch *batch, const qemb_gradients *w) {
     const qemb__tables *s = bag->tables;
     qemb_status st = QEMB_OK;
-    REQUIRE(w->table >= 0 && w->table < s->num_tables, QEMB_ERR_INDEX, "embedding_bag_backward: table=%d, want 0..%d", w->table, s->num_tables - 1);
+    REQUIRE(w->table >= 0 && w->table < s->num_tables, QEMB_ERR_INDEX, "embedding_bag_backward: table=%d, want 0..%d", w->table,
+            s->num_tables - 1);
     REQUIRE(w->dense || w->coo_indices || w->coo_values || w->coo_count || w->per_sample_weights, QEMB_ERR_ARG,
             "embedding_bag_backward: no gradient is wanted");
     if (w->dense) {
@@ -53,7 +56,10 @@ qemb_status qemb_embedding_bag_backward(qemb_embedding_bag *bag, qemb_batch *bat
     qemb__bag_backward_args args = {.want = want};
     if (!bag || !batch || !grad_output || !want) {
         return qemb__fail(QEMB_ERR_ARG, "embedding_bag_backward: %s is NULL",
-                          !bag ? "bag" : !batch ? "batch" : !grad_output ? "grad_output" : "want");
+                          !bag           ? "bag"
+                          : !batch       ? "batch"
+                          : !grad_output ? "grad_output"
+                                         : "want");
     }
     qemb_status st = qemb__enter(bag->ctx, "embedding_bag_backward");
     if (st != QEMB_OK) {

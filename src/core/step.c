@@ -1,4 +1,4 @@
-/* row_update.c - one step of an optimiser: numbers that are the same for all rows are taken in double here. */
+/* step.c - one step of an optimiser: numbers that are the same for all rows are taken in double here. */
 #include <math.h>
 
 #include "base/checked.h"
@@ -41,7 +41,11 @@ q_optimizer qemb__optimizer_at(const qemb_optimizer *optimizer) {
 
 qemb_status qemb_embedding_bag_step(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *grad_output, qemb_optimizer *optimizer) {
     if (!bag || !batch || !grad_output || !optimizer) {
-        return qemb__fail(QEMB_ERR_ARG, "embedding_bag_step: %s is NULL", !bag ? "bag" : !batch ? "batch" : !grad_output ? "grad_output" : "optimizer");
+        return qemb__fail(QEMB_ERR_ARG, "embedding_bag_step: %s is NULL",
+                          !bag           ? "bag"
+                          : !batch       ? "batch"
+                          : !grad_output ? "grad_output"
+                                         : "optimizer");
     }
     qemb_status st = qemb__enter(bag->ctx, "embedding_bag_step");
     if (st != QEMB_OK) {
