@@ -91,7 +91,7 @@ QEMB_API qemb_status qemb_safetensors_read_rows(const qemb_safetensors *file, co
                                                 void *target);
 
 /* What is behind this writer's checksum: the metadata text "qemb_crc32", eight hexadecimal digits, is the CRC-32 (zlib's) of
- * the whole file with these digits read as zeros. _verify reads the file once (about 1 GB/s), not through the map.
+ * the whole file with these digits read as zeros. _verify reads the file once (1 to 3 GB/s), not through the map.
  * Errors: CORRUPT when it differs; UNSUPPORTED when the file carries none; IO. An open does not check it. */
 #define QEMB_FILE_CHECKSUM_KEY "qemb_crc32"
 QEMB_API qemb_status qemb_safetensors_verify(const qemb_safetensors *file);
@@ -285,8 +285,8 @@ QEMB_API qemb_status qemb_click_generator_score(const qemb_click_generator *gene
 /* Called now and then during long work; false stops it. */
 typedef bool (*qemb_progress)(void *user, int64_t done, int64_t total);
 
-/* Writes the rows as TSV to `path`, which appears whole or not at all. progress and report may be NULL. About half a
- * million rows a second. Errors: IO; STATE when progress said stop. */
+/* Writes the rows as TSV to `path`, which appears whole or not at all. progress and report may be NULL. Some 400 thousand
+ * rows a second. Errors: IO; STATE when progress said stop. */
 QEMB_API qemb_status qemb_click_generator_write(const qemb_click_generator *generator, const char *path, int64_t first_row, int64_t rows,
                                                 qemb_progress progress, void *user, qemb_click_report *report);
 
