@@ -77,7 +77,7 @@ static inline float row_norm_factor(__global const q_table *t, __global const fl
     float stack[24];
     float largest = 0.0f;
     int bits = 0;
-    if (!(t->flags & Q_HAS_NORM)) {
+    if (!(t->flags & (Q_HAS_NORM | Q_CLIPS_WEIGHT))) {
         return 1.0f;
     }
     while ((1 << bits) < t->dim) {
