@@ -1,5 +1,6 @@
 #!/bin/sh
 # run.sh - installs what is missing, builds, runs the main job.    sh bench/run.sh [--no-install] [arguments of `qemb demo`]
+# Every shape of bench/shapes into bench/results instead:          sh bench/run.sh [--no-install] --full [arguments of `qemb bench`]
 # A click log of your own: QEMB_CRITEO=/path/to/train.txt sh bench/run.sh
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
@@ -17,7 +18,12 @@ mine=$root/build/bench-cache
 [ -e "$mine/ended-well" ] || rm -rf "$mine"
 mkdir -p "$mine" "$POCL_CACHE_DIR"
 rm -f "$mine/ended-well"
-"$root/build/bin/qemb" demo "$@"
+if [ "${1:-}" = "--full" ]; then
+    shift
+    "$root/build/bin/qemb" bench --full "$root/bench" "$@"
+else
+    "$root/build/bin/qemb" demo "$@"
+fi
 status=$?
 [ $status = 0 ] && : >"$mine/ended-well"
 exit $status

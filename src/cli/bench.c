@@ -156,7 +156,7 @@ int cli_bench(int argc, char **argv) {
     bench_command *command = bench_alloc(1, sizeof *command);
     bench_options_default(&command->options);
     int code = bench_parse(argc, argv, NULL, command);
-    sink s = {.json = command->json, .folder = command->full};
+    sink s = {.json = command->json, .folder = command->only ? NULL : command->full}; /* a part never replaces the kept whole */
     if (code == CLI_DONE && command->help) {
         print_help();
     } else if (code == CLI_DONE && command->full) {
