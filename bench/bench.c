@@ -8,8 +8,10 @@
 enum { MAX_RUNS = 4096 };
 static const double budget_seconds = 20.0; /* of a workload whose number of runs was left to the bench */
 
-extern const bench_operation bench_bag_forward, bench_row_observe, bench_row_sort, bench_row_sort_map;
-const bench_operation *const bench_operations[] = {&bench_bag_forward, &bench_row_observe, &bench_row_sort, &bench_row_sort_map, NULL};
+extern const bench_operation bench_bag_forward, bench_step, bench_bag_backward, bench_row_update, bench_row_sort, bench_row_sort_map,
+    bench_row_observe;
+const bench_operation *const bench_operations[] = {&bench_bag_forward, &bench_step,         &bench_bag_backward, &bench_row_update,
+                                                   &bench_row_sort,    &bench_row_sort_map, &bench_row_observe,  NULL};
 
 const bench_operation *bench_operation_find(const char *name) {
     for (int i = 0; bench_operations[i]; i++) {
@@ -40,6 +42,9 @@ static qemb_status run_once(bench_world *w, const bench_operation *op, subject *
     qemb_status st = QEMB_OK;
     if (fresh) {
         BENCH_TRY(op->fresh(s->state));
+    }
+    if (op->ready) {
+        BENCH_TRY(op->ready(s->state));
     }
     if (w->flush) {
         BENCH_TRY(qemb_buffer_write(w->flush, 0, qemb_buffer_bytes(w->flush), w->flush_source));

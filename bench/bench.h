@@ -14,8 +14,6 @@ enum { BENCH_MAX_TABLES = 1024, BENCH_MAX_SUBJECTS = 4, BENCH_MIN_PAIRS = 15, BE
 /* What the picked variant is timed against. */
 typedef enum bench_compare { BENCH_ALONE = 0, BENCH_WITH_FLOAT, BENCH_WITH_MEMORYLESS, BENCH_WITH_PIPELINE } bench_compare;
 
-typedef enum bench_optimizer { BENCH_SGD = 0, BENCH_ADAGRAD, BENCH_ROWWISE_ADAGRAD, BENCH_ADAM } bench_optimizer;
-
 /* A workload and how to time it. bench_options_default() first, then what differs. */
 typedef struct bench_options {
     const char *device;                                    /* NULL: the default */
@@ -30,7 +28,7 @@ typedef struct bench_options {
     qemb_arithmetic arithmetic;
     qemb_layout layout;
     qemb_mode mode;
-    bench_optimizer optimizer;
+    qemb_optimizer_kind optimizer;
     bench_compare compare;
     bool is_float, weighted, repeat, indices_32;
     int32_t runs;      /* 0: BENCH_DEFAULT_RUNS, fewer when they take too long */
@@ -52,10 +50,10 @@ int64_t bench_weight_bytes(const bench_options *options); /* of all tables in fl
 typedef struct bench_indices bench_indices;
 bench_indices *bench_indices_create(const bench_options *options);
 void bench_indices_destroy(bench_indices *indices);
-void bench_indices_next(bench_indices *indices);                           /* the next batch */
-void bench_indices_input(const bench_indices *indices, qemb_input *input); /* valid until the next */
-int64_t bench_indices_at(const bench_indices *indices, int64_t position);  /* one id */
-double bench_uniform(uint64_t *state);                                     /* (0, 1), splitmix64 */
+void bench_indices_next(bench_indices *indices);                             /* the next batch */
+void bench_indices_input(const bench_indices *indices, qemb_input *input);   /* valid until the next */
+double bench_indices_distinct(const bench_indices *indices, double *floats); /* rows of the batch that differ; floats in them */
+double bench_uniform(uint64_t *state);                                       /* (0, 1), splitmix64 */
 
 /* Values for tables of up to `count` floats that cost 64 MiB of memory however many: one block, mapped again and again. Uniform in
  * (-1, 1); a table that copies from here has memory and (between repeats) values of its own. NULL when the system refuses. */
@@ -104,6 +102,7 @@ typedef struct bench_operation {
     bench_compare allowed; /* the highest comparison it has */
     qemb_status (*open)(bench_world *world, bench_form form, void **state);
     qemb_status (*fresh)(void *state);                 /* the next input; not timed */
+    qemb_status (*ready)(void *state);                 /* or NULL: what each run needs before it, also of a repeated batch; not timed */
     qemb_status (*run)(void *state);                   /* enqueues; the clock stops when the device has finished */
     void (*work)(const void *state, bench_work *work); /* of the last run */
     void (*close)(void *state);

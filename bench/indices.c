@@ -197,6 +197,22 @@ void bench_indices_input(const bench_indices *g, qemb_input *input) {
     };
 }
 
-int64_t bench_indices_at(const bench_indices *g, int64_t position) {
-    return g->ids[position];
+double bench_indices_distinct(const bench_indices *g, double *floats) {
+    const bench_options *o = g->options;
+    const int64_t count = o->batch * o->bag;
+    int64_t *sorted = bench_alloc(count, sizeof *sorted);
+    int64_t rows = 0;
+    *floats = 0.0;
+    for (int32_t t = 0; t < o->tables; t++) {
+        memcpy(sorted, &g->ids[t * count], (size_t)count * sizeof *sorted);
+        qsort(sorted, (size_t)count, sizeof *sorted, ascending);
+        for (int64_t i = 0; i < count; i++) {
+            if (i == 0 || sorted[i] != sorted[i - 1]) {
+                rows++;
+                *floats += (double)o->dim[t];
+            }
+        }
+    }
+    free(sorted);
+    return (double)rows;
 }

@@ -182,3 +182,21 @@ Test(cli, demo_refuses_wrong_options_with_exit_2_and_missing_logs_with_exit_1) {
     cr_expect_eq(run("demo --scale 0.0001 --log /nowhere/train.txt 2>&1", output), 1);
     cr_expect_not_null(strstr(output, "/nowhere/train.txt"), "%s", output);
 }
+
+Test(cli, bench_times_every_operation_of_a_training_step_on_the_reference_engine) {
+    static char output[OUTPUT];
+    static const char *const operations[] = {"step", "backward", "update", "sort"};
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
+        char arguments[256];
+        (void)snprintf(arguments, sizeof arguments,
+                       "bench %s --device reference --rows 1 --dim 5 --batch 7 --bag 3 --optimizer rowwise_adagrad --runs 2 --json",
+                       operations[i]);
+        cr_expect_eq(run(arguments, output), 0, "%s", operations[i]);
+        json_t *o = last_line(output);
+        cr_expect_str_eq(json_string_value(json_object_get(o, "op")), operations[i]);
+        if (i == 2) { /* one distinct row of 5 weights and a moment, read and written; 7*5 gradients, 21 ids of 8 bytes */
+            cr_expect_eq(json_integer_value(json_object_get(o, "bytes")), 8 * (5 + 1) + 7 * 5 * 4 + 21 * 8);
+        }
+        json_decref(o);
+    }
+}

@@ -18,7 +18,7 @@ static const char help_tail[] =
     "ids         --alpha 1 (uniform; above 1: Zipf)  --reuse 0  --int32 (else int64)  --weighted  --seed 1\n"
     "module      --bits 8 (4, 2)  --float  --observer memoryless (moving_average, min_max)  --mode sum (mean, max)\n"
     "            --arithmetic torch_cpu (torch_cuda, packed)  --layout torch_rowwise (rowwise_half, fbgemm, planar)\n"
-    "            --optimizer sgd (adagrad, rowwise_adagrad, adam)\n"
+    "            --optimizer sgd (adagrad, rowwise_adagrad, sparse_adam, adam, partial_rowwise_adam, lamb, lars_sgd)\n"
     "timing      --runs N (30, fewer when slow)  --repeat (one batch, hot caches)  --flush MIB (cold caches)\n"
     "            --compare float|memoryless|pipeline   15 pairs or more, in turns; ratio: median of time / time of the other\n"
     "output      --json (one object a line, the picked variant last)  --only TEXT (shapes whose name holds it)  --device NAME\n"
@@ -72,7 +72,7 @@ static int measure(const bench_command *c, sink *s) {
     options.device = c->device[0] ? c->device : NULL;
     int code = CLI_DONE;
     qemb_status st = bench_run(c->operation, &options, report);
-    if (st == QEMB_ERR_NOMEM && options.name[0]) {
+    if ((st == QEMB_ERR_NOMEM || st == QEMB_ERR_UNSUPPORTED) && options.name[0]) {
         (void)fprintf(stderr, "qemb bench: %s skipped: %s\n", options.name, bench_last_error());
     } else if (st != QEMB_OK) {
         code = cli_failed("bench", bench_last_error());

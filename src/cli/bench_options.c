@@ -72,7 +72,8 @@ static const char *const observers[] = {"moving_average", "min_max", "memoryless
 static const char *const arithmetics[] = {"torch_cpu", "torch_cuda", "packed", NULL};
 static const char *const layouts[] = {"torch_rowwise", "rowwise_half", "fbgemm", "planar", NULL};
 static const char *const modes[] = {"mean", "sum", "max", NULL};
-static const char *const optimizers[] = {"sgd", "adagrad", "rowwise_adagrad", "adam", NULL};
+static const char *const optimizers[] = {"sgd",      "adagrad", "rowwise_adagrad", "sparse_adam", "adam", "partial_rowwise_adam", "lamb",
+                                         "lars_sgd", NULL};
 static const char *const comparisons[] = {"float", "memoryless", "pipeline", NULL};
 
 /* Values that stand in lists, until all options are read and their order no longer matters. */
@@ -178,7 +179,7 @@ static int set_word(int code, const char *text, bench_command *c) {
         break;
     case OPT_OPTIMIZER:
         words = optimizers;
-        o->optimizer = (bench_optimizer)cli_choice(text, words);
+        o->optimizer = (qemb_optimizer_kind)cli_choice(text, words);
         break;
     case OPT_COMPARE:
         words = comparisons;
