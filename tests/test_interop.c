@@ -147,6 +147,11 @@ Test(interop, out_of_order_queue_forward_waits_for_events_and_writes_at_offsets)
     forward_behind_event(CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE);
 }
 
+Test(interop, gpu_family_writes_at_odd_offsets) {
+    (void)setenv("QEMB_FAMILY", "gpu", 1);
+    forward_behind_event(0);
+}
+
 Test(interop, bad_objects_are_refused) {
     static world w, other;
     qemb_context *ctx = NULL, *reference = NULL;

@@ -75,6 +75,7 @@ static qemb_status shape_of(const qemb_embedding_bag *bag, const shape_input *in
         shape->columns = in->columns;
         total = in->num_indices / in->columns;
     }
+    REQUIRE(total <= INT32_MAX, QEMB_ERR_SHAPE, "%s: %lld bags, want fewer than 2^31", in->call, (long long)total);
     REQUIRE(total % features == 0, QEMB_ERR_SHAPE, "%s: %lld bags, want a multiple of the %d features", in->call, (long long)total, features);
     shape->bags = total / features;
     *all_bags = total;

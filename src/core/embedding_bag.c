@@ -382,29 +382,40 @@ done:
  * goes off needs state from then on, because its rows may change while their qparams must not. */
 qemb_status qemb__bag_set_flag(qemb_embedding_bag *bag, int32_t table, int32_t flag, bool on) {
     qemb__tables *s = bag->tables;
+    qemb_status st = QEMB_OK;
+    const uint32_t before = s->uses;
+#define CONCERNED(k) ((table == QEMB_ALL_TABLES || table == (k)) && ((s->table[k].flags & flag) != 0) != on)
+    /* what may fail comes first: memory for state, kernels for the new switches */
+    for (int32_t k = 0; k < s->num_tables; k++) {
+        const q_table *t = &s->table[k];
+        if (CONCERNED(k)) {
+            if (flag == Q_OBSERVER_ON && !(t->flags & Q_HAS_STATE)) {
+                TRY(qemb__tables_need_state(s, k));
+            }
+            s->uses |= flag == Q_FAKE_QUANT_ON && !on ? QEMB__USES_FLOAT : t->flags & Q_HAS_STATE ? QEMB__USES_STATE : 0;
+            s->uses |= t->arithmetic == Q_TORCH_CPU ? QEMB__USES_TORCH_CPU : t->arithmetic == Q_TORCH_CUDA ? QEMB__USES_TORCH_CUDA : QEMB__USES_PACKED;
+        }
+    }
+    TRY(bag->ctx->ops->prepare(bag->ctx, s));
     for (int32_t k = 0; k < s->num_tables; k++) {
         q_table *t = &s->table[k];
-        if ((table != QEMB_ALL_TABLES && table != k) || ((t->flags & flag) != 0) == on) {
-            continue;
-        }
-        if (flag == Q_OBSERVER_ON) {
-            int64_t seen = qemb__table_observations(t, bag->forwards);
-            if (!(t->flags & Q_HAS_STATE)) {
-                qemb_status st = qemb__tables_need_state(s, k);
-                if (st != QEMB_OK) {
-                    return st;
-                }
+        if (CONCERNED(k)) {
+            if (flag == Q_OBSERVER_ON) {
+                int64_t seen = qemb__table_observations(t, bag->forwards);
+                t->observed = on ? seen - bag->forwards : seen;
             }
-            t->observed = on ? seen - bag->forwards : seen;
+            t->flags = on ? t->flags | flag : t->flags & ~flag;
+            t->flags = (t->flags & ~(Q_HAS_NORM | Q_CLIPS_WEIGHT)) | qemb__norm_flag(t->flags, (t->flags & Q_FAKE_QUANT_ON) != 0);
+            bag->last_batch = NULL; /* a backward would take the mask of the new switches */
+            s->stale = true;
         }
-        t->flags = on ? t->flags | flag : t->flags & ~flag;
-        t->flags = (t->flags & ~(Q_HAS_NORM | Q_CLIPS_WEIGHT)) | qemb__norm_flag(t->flags, (t->flags & Q_FAKE_QUANT_ON) != 0);
-        bag->last_batch = NULL; /* a backward would take the mask of the new switches */
-        s->uses |= flag == Q_FAKE_QUANT_ON && !on ? QEMB__USES_FLOAT : QEMB__USES_STATE;
-        s->uses |= t->arithmetic == Q_TORCH_CPU ? QEMB__USES_TORCH_CPU : t->arithmetic == Q_TORCH_CUDA ? QEMB__USES_TORCH_CUDA : QEMB__USES_PACKED;
-        s->stale = true;
     }
-    return bag->ctx->ops->prepare(bag->ctx, s);
+#undef CONCERNED
+done:
+    if (st != QEMB_OK) {
+        s->uses = before;
+    }
+    return st;
 }
 
 static qemb_status set_switch(qemb_embedding_bag *bag, int32_t table, int32_t flag, bool on, const char *call) {

@@ -43,8 +43,9 @@ typedef struct gpu_shape {
     int lanes, vector, chunks, unroll, group, reduce;
 } gpu_shape;
 
-static gpu_shape shape_gpu(const qemb__cl *cl, const qemb__tables *s) {
-    gpu_shape g = {.lanes = 1, .vector = 4, .reduce = cl->shuffle};
+/* out_at: where the output starts, in floats. A caller's buffer may start anywhere. */
+static gpu_shape shape_gpu(const qemb__cl *cl, const qemb__tables *s, int64_t out_at) {
+    gpu_shape g = {.lanes = 1, .vector = out_at % 4 ? 1 : 4, .reduce = cl->shuffle};
     for (int32_t t = 0; t < s->num_tables; t++) {
         if (s->table[t].dim % 4 || s->table[t].base % 4) {
             g.vector = 1; /* a row may start anywhere: one float a load */
@@ -60,21 +61,22 @@ static gpu_shape shape_gpu(const qemb__cl *cl, const qemb__tables *s) {
     return g;
 }
 
-static qemb_status gpu_kernel(qemb_context *ctx, const qemb__tables *s, const char *options, cl_kernel *kernel) {
+static qemb_status gpu_kernel(qemb_context *ctx, const qemb__tables *s, const char *options, int64_t out_at, cl_kernel *kernel) {
     static const char *const pieces[] = {"bag_forward_uses.cl", "lanes_gpu.cl", "bag_forward_gpu.cl", "bag_forward_gpu_main.cl"};
-    const gpu_shape g = shape_gpu(ctx->engine, s);
+    const gpu_shape g = shape_gpu(ctx->engine, s, out_at);
     char all[QEMB__CL_OPTIONS + 128];
     (void)snprintf(all, sizeof all, "%s -DQV=float%s -DLANES=%d -DVEC=%d -DCHUNKS=%d -DUNROLL=%d -DGROUP=%d -DREDUCE=%d", options, g.vector == 4 ? "4" : "",
                    g.lanes, g.vector, g.chunks, g.unroll, g.group, g.reduce);
     return qemb__cl_kernel_pieces(ctx, pieces, 4, "bag_forward", all, kernel);
 }
 
-static qemb_status forward_kernel(qemb_context *ctx, const qemb__tables *s, const qemb__batch_view *b, int slabs, cl_kernel *kernel) {
+static qemb_status forward_kernel(qemb_context *ctx, const qemb__tables *s, const qemb__batch_view *b, int slabs, int64_t out_at,
+                                  cl_kernel *kernel) {
     char options[QEMB__CL_OPTIONS];
     (void)snprintf(options, sizeof options, "-DMODE=%d -DWEIGHTED=%d -DUSES=%u -DSLABS=%d -DINDEX=%s -DOFFSET=%s", s->mode, b->weights != NULL, s->uses,
                    slabs, b->indices_64 ? "long" : "int", b->offsets_64 ? "long" : "int");
     const qemb__cl *cl = ctx->engine;
-    return cl->is_cpu ? cpu_kernel(ctx, s, options, kernel) : gpu_kernel(ctx, s, options, kernel);
+    return cl->is_cpu ? cpu_kernel(ctx, s, options, kernel) : gpu_kernel(ctx, s, options, out_at, kernel);
 }
 
 /* Compiles the forms that a batch from the host takes; others compile at their first use. */
@@ -84,7 +86,7 @@ qemb_status qemb__cl_bag_forward_prepare(qemb_context *ctx, const qemb__tables *
     for (int32_t g = 0; g < s->num_groups; g++) {
         const int slabs = s->group[g].num_slabs == 1 ? 1 : QEMB__GROUP_SLABS;
         const qemb__batch_view plain = {0};
-        TRY(forward_kernel(ctx, s, &plain, slabs, &kernel));
+        TRY(forward_kernel(ctx, s, &plain, slabs, 0, &kernel));
     }
 done:
     return st;
@@ -104,7 +106,7 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
         const int slabs = group->num_slabs == 1 ? 1 : QEMB__GROUP_SLABS;
         cl_kernel kernel = NULL;
         qemb__cl_args list = {0};
-        TRY(forward_kernel(ctx, s, b, slabs, &kernel));
+        TRY(forward_kernel(ctx, s, b, slabs, a.out_at, &kernel));
         qemb__cl_arg_buffer(&list, s->table_buffer);
         qemb__cl_arg_buffer(&list, s->feature_buffer);
         for (int k = 0; k < slabs; k++) {
@@ -124,7 +126,7 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
         a.num_features = group->num_features;
         qemb__cl_arg(&list, sizeof a, &a);
         const int64_t items = b->shape.bags * group->num_features;
-        const gpu_shape shape = shape_gpu(cl, s);
+        const gpu_shape shape = shape_gpu(cl, s, a.out_at);
         TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items))
                        : qemb__cl_launch(ctx, kernel, &list, items * shape.lanes, (size_t)shape.group));
     }
