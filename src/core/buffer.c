@@ -50,7 +50,8 @@ qemb_status qemb__buffer_reserve(qemb_context *ctx, size_t bytes, qemb_buffer **
 
 static qemb_status check_range(const qemb_buffer *buffer, size_t offset, size_t bytes, const void *host, const char *call) {
     if (offset > buffer->bytes || bytes > buffer->bytes - offset) {
-        return qemb__fail(QEMB_ERR_SHAPE, "%s: bytes %zu to %zu + %zu, want inside the buffer's %zu", call, offset, offset, bytes, buffer->bytes);
+        return qemb__fail(QEMB_ERR_SHAPE, "%s: bytes %zu to %zu + %zu, want inside the buffer's %zu", call, offset, offset, bytes,
+                          buffer->bytes);
     }
     if (bytes && !host) {
         return qemb__fail(QEMB_ERR_ARG, "%s: host memory is NULL for %zu bytes", call, bytes);
@@ -89,7 +90,7 @@ size_t qemb_buffer_bytes(const qemb_buffer *buffer) {
 /* The four public transfers differ in direction and waiting only. */
 static qemb_status transfer(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source, void *target, bool wait) {
     if (!buffer) {
-        return qemb__fail(QEMB_ERR_ARG, "%s: buffer is NULL", target ? "buffer_read" : "buffer_write");
+        return qemb__fail(QEMB_ERR_ARG, "buffer_write: buffer is NULL");
     }
     qemb_status st = qemb__enter(buffer->ctx, "buffer transfer");
     if (st == QEMB_OK) {
@@ -108,15 +109,17 @@ qemb_status qemb_buffer_write_async(qemb_buffer *buffer, size_t offset, size_t b
 }
 
 qemb_status qemb_buffer_read(qemb_buffer *buffer, size_t offset, size_t bytes, void *target) {
-    if (!target && bytes) {
-        return qemb__fail(QEMB_ERR_ARG, "buffer_read: host memory is NULL for %zu bytes", bytes);
+    if (!buffer || (!target && bytes)) {
+        return buffer ? qemb__fail(QEMB_ERR_ARG, "buffer_read: host memory is NULL for %zu bytes", bytes)
+                      : qemb__fail(QEMB_ERR_ARG, "buffer_read: buffer is NULL");
     }
     return target ? transfer(buffer, offset, bytes, NULL, target, true) : QEMB_OK;
 }
 
 qemb_status qemb_buffer_read_async(qemb_buffer *buffer, size_t offset, size_t bytes, void *target) {
-    if (!target && bytes) {
-        return qemb__fail(QEMB_ERR_ARG, "buffer_read_async: host memory is NULL for %zu bytes", bytes);
+    if (!buffer || (!target && bytes)) {
+        return buffer ? qemb__fail(QEMB_ERR_ARG, "buffer_read_async: host memory is NULL for %zu bytes", bytes)
+                      : qemb__fail(QEMB_ERR_ARG, "buffer_read_async: buffer is NULL");
     }
     return target ? transfer(buffer, offset, bytes, NULL, target, false) : QEMB_OK;
 }
@@ -140,7 +143,7 @@ qemb_status qemb_context_copy_bandwidth(qemb_context *ctx, size_t bytes, double 
     TRY(qemb__buffer_create(ctx, bytes, &to));
     double best = 1e30;
     TRY(ctx->ops->buffer_copy(from, 0, to, 0, bytes)); /* memory never written to may all be one page of zeros, and that stays in a cache */
-    for (int run = 0; run < 6; run++) { /* the first run takes the pages from the system and does not count */
+    for (int run = 0; run < 6; run++) {                /* the first run takes the pages from the system and does not count */
         double start = seconds();
         TRY(ctx->ops->buffer_copy(to, 0, from, 0, bytes));
         TRY(qemb__finish(ctx));

@@ -37,7 +37,7 @@ static qemb_status check_qconfig(const qemb_qconfig *q, const char *call) {
     REQUIRE((unsigned)q->arithmetic <= QEMB_ARITHMETIC_PACKED, QEMB_ERR_ARG, "%s: arithmetic=%d, want one of qemb_arithmetic", call,
             (int)q->arithmetic);
     REQUIRE((unsigned)q->layout <= QEMB_LAYOUT_PLANAR, QEMB_ERR_ARG, "%s: layout=%d, want one of qemb_layout", call, (int)q->layout);
-    REQUIRE(q->averaging_constant >= 0.0f && q->averaging_constant <= 1.0f, QEMB_ERR_RANGE, "%s: averaging_constant=%g, want 0 < c <= 1", call,
+    REQUIRE(!signbit(q->averaging_constant) && q->averaging_constant <= 1.0f, QEMB_ERR_RANGE, "%s: averaging_constant=%g, want 0 < c <= 1", call,
             (double)q->averaging_constant);
     REQUIRE(q->eps >= 0.0f && isfinite(q->eps), QEMB_ERR_RANGE, "%s: eps=%g, want a finite number above 0", call, (double)q->eps);
     REQUIRE(q->arithmetic != QEMB_ARITHMETIC_PACKED || q->quant_min == 0, QEMB_ERR_RANGE, "%s: quant_min=%d, the packed arithmetic wants 0", call,
