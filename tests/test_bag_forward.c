@@ -5,11 +5,11 @@
 #include "support_bag.h"
 
 static const bag_engine reference = {"reference", "reference", NULL, NULL, NULL};
-static const bag_engine pthread_engine = {"PoCL pthread", "opencl:0:0", NULL, NULL, NULL};
+static const bag_engine pthread_engine = {"PoCL pthread", "pthread", NULL, NULL, NULL};
 static const bag_engine engines[] = {
-    {"PoCL pthread", "opencl:0:0", NULL, NULL, NULL},
-    {"PoCL basic", "opencl:0:1", NULL, NULL, NULL},
-    {"PoCL pthread, GPU kernels", "opencl:0:0", "gpu", NULL, NULL},
+    {"PoCL pthread", "pthread", NULL, NULL, NULL},
+    {"PoCL basic", "basic", NULL, NULL, NULL},
+    {"PoCL pthread, GPU kernels", "pthread", "gpu", NULL, NULL},
 };
 enum { NUM_ENGINES = sizeof engines / sizeof *engines };
 
@@ -177,9 +177,9 @@ static void expect_same_on(const bag_engine *list, int count, const op_bag_forwa
 
 Test(bag_forward, local_sizes, .description = "bag_forward: any local size, the same bits") {
     static const bag_engine local[] = {
-        {"local 1", "opencl:0:0", "cpu", "1", NULL},        {"local 3", "opencl:0:0", "cpu", "3", NULL},
-        {"local 16", "opencl:0:0", "cpu", "16", NULL},      {"local 64", "opencl:0:0", "cpu", "64", NULL},
-        {"gpu, local 64", "opencl:0:0", "gpu", "64", NULL},
+        {"local 1", "pthread", "cpu", "1", NULL},        {"local 3", "pthread", "cpu", "3", NULL},
+        {"local 16", "pthread", "cpu", "16", NULL},      {"local 64", "pthread", "cpu", "64", NULL},
+        {"gpu, local 64", "pthread", "gpu", "64", NULL},
     };
     bag_pocl_devices();
     for (uint64_t k = 0; k < 2; k++) {
@@ -194,8 +194,8 @@ Test(bag_forward, local_sizes, .description = "bag_forward: any local size, the 
 
 Test(bag_forward, slabs, .description = "bag_forward: tables in many slabs and several groups of them, the same bits as in one") {
     static const bag_engine small[] = {
-        {"slabs of 32 KiB", "opencl:0:0", "cpu", NULL, "32768"},
-        {"slabs of 32 KiB, GPU kernels", "opencl:0:0", "gpu", NULL, "32768"},
+        {"slabs of 32 KiB", "pthread", "cpu", NULL, "32768"},
+        {"slabs of 32 KiB, GPU kernels", "pthread", "gpu", NULL, "32768"},
     };
     bag_pocl_devices();
     for (uint64_t k = 0; k < 3; k++) {

@@ -8,9 +8,9 @@
 
 static const bag_engine engines[] = {
     {"reference", "reference", NULL, NULL, NULL},
-    {"PoCL pthread", "opencl:0:0", NULL, NULL, NULL},
-    {"PoCL basic", "opencl:0:1", NULL, NULL, NULL},
-    {"PoCL pthread, GPU kernels", "opencl:0:0", "gpu", NULL, NULL},
+    {"PoCL pthread", "pthread", NULL, NULL, NULL},
+    {"PoCL basic", "basic", NULL, NULL, NULL},
+    {"PoCL pthread, GPU kernels", "pthread", "gpu", NULL, NULL},
 };
 enum { NUM_ENGINES = sizeof engines / sizeof *engines };
 

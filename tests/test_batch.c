@@ -5,8 +5,8 @@
 
 static const bag_engine engines[] = {
     {"reference", "reference", NULL, NULL, NULL},
-    {"PoCL pthread", "opencl:0:0", NULL, NULL, NULL},
-    {"PoCL pthread, GPU kernels", "opencl:0:0", "gpu", NULL, NULL},
+    {"PoCL pthread", "pthread", NULL, NULL, NULL},
+    {"PoCL pthread, GPU kernels", "pthread", "gpu", NULL, NULL},
 };
 enum { NUM_ENGINES = sizeof engines / sizeof *engines, ROWS = 11, DIM = 6, CANARY_FLOATS = 64 };
 
