@@ -2,13 +2,35 @@
  *
  * Shapes   tables[T], slab: W, state: one entry a row, result[4][count] (min, max, scale, zero point), events[2] counters
  * Mapping  one work-item a row, float16 blocks
- * Moves    reads 4*count*D + 16*count, writes 16*count (store), 16*count (report)
- * Knobs    STATE 0: the table keeps none, the row's own range is reported */
-#ifndef STATE
-#error "STATE is set by src/opencl/row_observe.c"
+ *          values[count][D]: the rows fake-quantised
+ * Moves    reads 4*count*D + 16*count, writes 16*count (store), 16*count (report), 4*count*D (values)
+ * Knobs    STATE 0: the table keeps none, the row's own range is reported;  VALUES 1: fake-quantised rows are wanted, 2: as whole blocks past the caches */
+#if !defined(STATE) || !defined(VALUES)
+#error "STATE and VALUES are set by src/opencl/row_observe.c"
 #endif
 
-__kernel void row_observe(__global const q_table *tables, __global const float *slab, __global q_state *state, __global float *result,
+#if VALUES
+/* The row again, from the first-level cache, fake-quantised. */
+static inline void write_values(__global const q_table *t, __global const float *w, const q_qparams p, __global float *out) {
+    const int dim = t->dim;
+    for (int c = 0; c < dim; c += 16) {
+        const int at = dim < 16 ? 0 : c + 16 <= dim ? c : dim - 16;
+        const float16 x = dim < 16 ? load_small(w, dim) : vload16(0, w + at);
+        const float16 y = p.exact ? q_fake_quant_exact(x, p, t->arithmetic) : q_fake_quant(x, p, t->qmin, t->qmax, t->arithmetic);
+#if VALUES == 2
+        __builtin_nontemporal_store(y, (__global float16 *)(out + at));
+#else
+        if (dim < 16) {
+            store_small(y, out, dim);
+        } else {
+            vstore16(y, 0, out + at);
+        }
+#endif
+    }
+}
+#endif
+
+__kernel void row_observe(__global const q_table *tables, __global const float *slab, __global q_state *state, __global float *result, __global float *values,
                           volatile __global uint *events, const q_row_observe a) {
     const long i = get_global_id(0);
     if (i >= a.count) {
@@ -43,9 +65,12 @@ __kernel void row_observe(__global const q_table *tables, __global const float *
         }
     }
 #endif
+    const q_qparams p = q_row_qparams(t, s.min_val, s.max_val, lo, hi);
+#if VALUES
+    write_values(t, w, p, values + a.values_at + i * dim);
+#endif
     if (a.report) {
         const int seen = s.count > 0;
-        const q_qparams p = q_row_qparams(t, s.min_val, s.max_val, lo, hi);
         __global float *r = result + a.result_at + i;
         r[0] = seen ? s.min_val : Q_NAN;
         r[a.result_stride] = seen ? s.max_val : Q_NAN;

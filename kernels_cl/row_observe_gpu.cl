@@ -1,15 +1,16 @@
 /* row_observe_gpu.cl - catches observer state up with the forwards so far: state[r] = state after `observations` of row r
  *
  * Shapes   tables[T], slab: W, state: one entry a row, result[4][count] (min, max, scale, zero point), events[3] counters
- * Mapping  LANES work-items a row, lane j reads columns j, j + LANES, ...; lane 0 writes
- * Moves    reads 4*count*D + 16*count, writes 16*count (store), 16*count (report)
- * Knobs    STATE 0: the table keeps none, the row's own range is reported;  LANES, GROUP, REDUCE (lanes_gpu.cl) */
-#ifndef STATE
-#error "STATE is set by src/opencl/row_observe.c"
+ * Mapping  LANES work-items a row, lane j has columns j, j + LANES, ...; lane 0 writes state and report
+ *          values[count][D]: the rows fake-quantised
+ * Moves    reads 4*count*D + 16*count, writes 16*count (store), 16*count (report), 4*count*D (values)
+ * Knobs    STATE 0: the table keeps none, the row's own range is reported;  VALUES 1: fake-quantised rows are wanted;  LANES, GROUP, REDUCE (lanes_gpu.cl) */
+#if !defined(STATE) || !defined(VALUES)
+#error "STATE and VALUES are set by src/opencl/row_observe.c"
 #endif
 
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
-row_observe(__global const q_table *tables, __global const float *slab, __global q_state *state, __global float *result,
+row_observe(__global const q_table *tables, __global const float *slab, __global q_state *state, __global float *result, __global float *values,
             volatile __global uint *events, const q_row_observe a) {
 #if REDUCE == 0
     __local int scratch[2 * GROUP];
@@ -34,7 +35,7 @@ row_observe(__global const q_table *tables, __global const float *slab, __global
         odd = fma(w[c], 0.0f, odd);
     }
     row_range(low, high, odd, mask, scratch, &lo, &hi);
-    if (!active || lane != 0) {
+    if (!active || (VALUES == 0 && lane != 0)) {
         return;
     }
     q_state s = {lo, hi, a.observations};
@@ -43,7 +44,7 @@ row_observe(__global const q_table *tables, __global const float *slab, __global
     s = *stored;
     const int observes = a.observations > s.count;
     const int repaired = q_catch_up(t->observer, t->averaging, lo, hi, a.observations, &s);
-    if (a.store && observes) {
+    if (a.store && observes && lane == 0) {
         *stored = s;
         if (lo != lo) {
             atomic_add(&events[0], 1u);
@@ -53,9 +54,14 @@ row_observe(__global const q_table *tables, __global const float *slab, __global
         }
     }
 #endif
-    if (a.report) {
+    const q_qparams p = q_row_qparams(t, s.min_val, s.max_val, lo, hi);
+#if VALUES
+    for (int c = lane; c < t->dim; c += LANES) {
+        values[a.values_at + i * t->dim + c] = q_fake_quant(w[c], p, t->qmin, t->qmax, t->arithmetic);
+    }
+#endif
+    if (a.report && lane == 0) {
         const int seen = s.count > 0;
-        const q_qparams p = q_row_qparams(t, s.min_val, s.max_val, lo, hi);
         __global float *r = result + a.result_at + i;
         r[0] = seen ? s.min_val : Q_NAN;
         r[a.result_stride] = seen ? s.max_val : Q_NAN;

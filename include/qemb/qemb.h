@@ -324,6 +324,10 @@ QEMB_API qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, i
 /* Puts a state in (from a state dict): min_val and max_val [count], for all rows of the table at once. Waits. */
 QEMB_API qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const float *min_val,
                                                        const float *max_val);
+/* out[count][D] = the fake-quantised values of rows [first, first+count), as the next forward would look them up (before max_norm),
+ * whether fake quantisation is on or not: what torch's module computes of the whole table at every forward. Stores no state. Errors
+ * SHAPE, STATE. Returns before the device is done. */
+QEMB_API qemb_status qemb_embedding_bag_fake_quantise(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, qemb_buffer *out);
 /* Brings the stored state of every row up to the last forward: the one call that passes over a table. No call needs it. */
 QEMB_API qemb_status qemb_embedding_bag_observe_all(qemb_embedding_bag *bag);
 

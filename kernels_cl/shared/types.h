@@ -117,6 +117,7 @@ typedef struct q_row_observe {
     q_i64 first, count;
     q_i64 result_at, result_stride; /* result[k * stride + at + i]: k = min, max, scale, zero point */
     q_i64 observations;             /* that the state must include */
+    q_i64 values_at;                /* where the first row's values go, in floats */
     q_i32 table, store, report;
     q_i32 spare;
 } q_row_observe;

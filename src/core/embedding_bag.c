@@ -247,7 +247,7 @@ static qemb_status commit_rows(qemb_embedding_bag *bag, int32_t table, int64_t f
     if (!(bag->tables->table[table].flags & Q_HAS_STATE) || count == 0) {
         return QEMB_OK;
     }
-    qemb__row_observe_args args = {bag->tables, table, first, count, bag->forwards, true, NULL};
+    qemb__row_observe_args args = {bag->tables, table, first, count, bag->forwards, true, NULL, NULL};
     return bag->ctx->ops->row_observe(bag->ctx, &args);
 }
 
@@ -310,7 +310,7 @@ qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, int32_t ta
     for (int64_t done = 0; done < count; done += chunk) {
         int64_t n = qemb__min_i64(chunk, count - done);
         float *targets[4] = {rows->min_val, rows->max_val, rows->scale, rows->zero_point};
-        qemb__row_observe_args args = {bag->tables, table, first + done, n, bag->forwards, false, result};
+        qemb__row_observe_args args = {bag->tables, table, first + done, n, bag->forwards, false, result, NULL};
         TRY(bag->ctx->ops->row_observe(bag->ctx, &args));
         for (int k = 0; k < 4; k++) {
             if (targets[k]) {
@@ -357,6 +357,27 @@ qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t t
     }
 done:
     qemb__free(block);
+    qemb__leave(bag->ctx);
+    return st;
+}
+
+qemb_status qemb_embedding_bag_fake_quantise(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, qemb_buffer *out) {
+    qemb_status st = qemb__bag_check_rows(bag, table, first, count, "embedding_bag_fake_quantise");
+    if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_fake_quantise")) != QEMB_OK) {
+        return st;
+    }
+    const q_table *t = &bag->tables->table[table];
+    REQUIRE(out && out->ctx == bag->ctx, QEMB_ERR_ARG, "embedding_bag_fake_quantise: out is %s", out ? "of another context" : "NULL");
+    REQUIRE(out->bytes / sizeof(float) / (size_t)t->dim >= (size_t)count && out->offset % sizeof(float) == 0, QEMB_ERR_SHAPE,
+            "embedding_bag_fake_quantise: out holds %zu bytes, want %lld x %d floats", out->bytes, (long long)count, t->dim);
+    REQUIRE(qemb__table_observations(t, bag->forwards + 1) > 0, QEMB_ERR_STATE,
+            "embedding_bag_fake_quantise: table %s has its observer off and was never observed", bag->tables->name[table]);
+    TRY(qemb__tables_flush(bag->tables));
+    if (count > 0) {
+        qemb__row_observe_args args = {bag->tables, table, first, count, bag->forwards + 1, false, NULL, out};
+        TRY(bag->ctx->ops->row_observe(bag->ctx, &args));
+    }
+done:
     qemb__leave(bag->ctx);
     return st;
 }

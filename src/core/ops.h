@@ -35,6 +35,7 @@ typedef struct qemb__row_observe_args {
     int64_t step;         /* forwards so far */
     bool store;           /* write the caught-up state back; else only report */
     qemb_buffer *result;  /* float [4][count]: min, max, scale, zero point; or NULL */
+    qemb_buffer *values;  /* float [count][D]: the rows fake-quantised with these qparams; or NULL */
 } qemb__row_observe_args;
 
 typedef struct qemb__batch_check_args {

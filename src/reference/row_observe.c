@@ -5,6 +5,7 @@ qemb_status qemb__ref_row_observe(qemb_context *ctx, const qemb__row_observe_arg
     const q_table *t = &args->tables->table[args->table];
     const int64_t count = qemb__table_observations(t, args->step);
     float *result = args->result ? qemb__ref_data(args->result) : NULL;
+    float *values = args->values ? qemb__ref_data(args->values) : NULL;
     q_i64 *events = qemb__ref_data(ctx->events);
     for (int64_t i = 0; i < args->count; i++) {
         const int64_t row = args->first + i;
@@ -20,8 +21,11 @@ qemb_status qemb__ref_row_observe(qemb_context *ctx, const qemb__row_observe_arg
             events[0] += lo != lo;
             events[1] += repaired;
         }
+        const q_qparams p = q_row_qparams(t, state.min_val, state.max_val, lo, hi);
+        for (int32_t c = 0; values && c < t->dim; c++) {
+            values[i * t->dim + c] = q_fake_quant(qemb__ref_row(args->tables, args->table, row)[c], p, t->qmin, t->qmax, t->arithmetic);
+        }
         if (result) {
-            const q_qparams p = q_row_qparams(t, state.min_val, state.max_val, lo, hi);
             const bool seen = state.count > 0;
             result[i] = seen ? state.min_val : Q_NAN;
             result[args->count + i] = seen ? state.max_val : Q_NAN;
