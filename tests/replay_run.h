@@ -12,6 +12,7 @@ typedef struct replay_run {
     qemb_embedding_bag *bag;
     qemb_embedding *embedding; /* NULL: bag is a bag, and owned */
     qemb_batch *batch;
+    qemb_optimizer *optimizer;
     qemb_buffer *weight_buffer;
     replay_tensor weight;
 
@@ -23,6 +24,11 @@ typedef struct replay_run {
     qemb_buffer *out;
     bool forward_done;
 } replay_run;
+
+/* ---- replay_train.c: the optimiser of the case, if it has one; backward and update of step k, compared where the case says what it gives
+ */
+qemb_status replay_optimizer_create(replay_run *r);
+qemb_status replay_train_step(replay_run *r, int64_t k);
 
 /* Everything of a module that a caller can see: weight, then min, max, scale, zero point of every row. */
 typedef struct replay_state {
