@@ -200,3 +200,19 @@ Test(cli, bench_times_every_operation_of_a_training_step_on_the_reference_engine
         json_decref(o);
     }
 }
+
+Test(cli, the_whole_table_pipeline_is_timed_and_gives_the_bits_of_the_fused_lookup) {
+    static char output[OUTPUT];
+    cr_expect_eq(run("demo --scale 0.0001 --rows 640 --batch 64 --json", output), 0, "%s", output);
+    output[strcspn(output, "\n")] = 0;
+    json_t *o = json_loads(output, 0, NULL);
+    cr_assert_not_null(o, "%s", output);
+    cr_expect_str_eq(json_string_value(json_object_get(o, "variant")), "pipeline");
+    cr_expect_eq(json_integer_value(json_object_get(o, "runs")), 5);
+    cr_expect_eq(json_integer_value(json_object_get(o, "different")), 0);
+    json_decref(o);
+    cr_expect_eq(run("bench forward --rows 1009 --dim 16 --batch 8 --bag 3 --compare pipeline --json", output), 0);
+    o = last_line(output);
+    cr_expect_str_eq(json_string_value(json_object_get(o, "compare")), "pipeline");
+    json_decref(o);
+}

@@ -33,35 +33,55 @@ static const char help[] =
 double demo_bytes(const demo *d, const demo_variant *v) {
     const double lookups = (double)(QEMB_CLICK_SPARSE * d->options.batch);
     const double state = v->bits < 32 && d->options.observer != QEMB_OBSERVER_MEMORYLESS ? 16.0 : 0.0;
-    return lookups * (8.0 * (double)d->options.dim + 4.0 + state); /* a row in, a row out, its id */
+    const double tables = v == &d->pipeline ? d->pipeline_bytes : 0.0;
+    return tables + lookups * (8.0 * (double)d->options.dim + 4.0 + state); /* a row in, a row out, its id */
+}
+
+/* Figures of a variant; all 0 when the log had no full batch. */
+typedef struct figures {
+    double us, best_us, bytes, gbps, share, lookups_per_s;
+} figures;
+
+static figures figures_of(const demo *d, const demo_variant *v) {
+    figures f = {.us = bench_median(v->us, v->times), .bytes = demo_bytes(d, v)};
+    f.best_us = f.us;
+    for (int32_t k = 0; k < v->times; k++) {
+        f.best_us = v->us[k] < f.best_us ? v->us[k] : f.best_us;
+    }
+    if (f.us > 0.0) {
+        f.gbps = 1e-3 * f.bytes / f.us;
+        f.share = f.gbps / d->copy_gbps;
+        f.lookups_per_s = 1e6 * (double)(QEMB_CLICK_SPARSE * d->options.batch) / f.us;
+    }
+    return f;
+}
+
+static void print_json_variant(const demo *d, const demo_variant *v) {
+    char shape[256];
+    const figures f = figures_of(d, v);
+    (void)snprintf(shape, sizeof shape, "T=26 E=3..%lld D=%lld B=%lld L=1 %s", (long long)d->cardinalities[2], (long long)d->options.dim,
+                   (long long)d->options.batch, d->options.log ? "log" : "generated");
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:f, s:f, s:f, s:I}", "op", "demo", "variant", v->op_variant,
+                          "device", d->report.device, "shape", shape, "bits", (int)v->bits, "runs", (int)v->times, "best_us", f.best_us,
+                          "median_us", f.us, "bytes", (json_int_t)f.bytes, "gbps", f.gbps, "copy_gbps", d->copy_gbps, "share", f.share,
+                          "page_bytes", (json_int_t)d->page_bytes);
+    json_t *rest =
+        json_pack("{s:f, s:I, s:f, s:f, s:I, s:I, s:I}", "lookups_per_s", f.lookups_per_s, "rows", (json_int_t)d->rows_read,
+                  "read_rows_per_s", (double)d->rows_read / d->read_seconds, "scale", d->scale, "checked_batches",
+                  (json_int_t)d->checked_batches, "checked_values", (json_int_t)d->checked_values, "different", (json_int_t)d->different);
+    (void)json_object_update(o, rest);
+    (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
+    (void)putchar('\n');
+    json_decref(rest);
+    json_decref(o);
 }
 
 static void print_json(const demo *d) {
-    char shape[256];
-    (void)snprintf(shape, sizeof shape, "T=26 E=%lld..%lld D=%lld B=%lld L=1 %s", 3LL, (long long)d->cardinalities[2],
-                   (long long)d->options.dim, (long long)d->options.batch, d->options.log ? "log" : "generated");
+    if (d->pipeline.times) {
+        print_json_variant(d, &d->pipeline);
+    }
     for (int i = 0; i < DEMO_VARIANTS; i++) {
-        const demo_variant *v = &d->variant[i];
-        const double us = bench_median(v->us, v->times), bytes = demo_bytes(d, v);
-        const double gbps = us > 0.0 ? 1e-3 * bytes / us : 0.0;
-        double best = v->times ? v->us[0] : 0.0;
-        for (int32_t k = 0; k < v->times; k++) {
-            best = v->us[k] < best ? v->us[k] : best;
-        }
-        json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:f, s:f, s:f, s:I}", "op", "demo", "variant", v->op_variant,
-                              "device", d->report.device, "shape", shape, "bits", (int)v->bits, "runs", (int)v->times, "best_us", best,
-                              "median_us", us, "bytes", (json_int_t)bytes, "gbps", gbps, "copy_gbps", d->copy_gbps, "share",
-                              gbps / d->copy_gbps, "page_bytes", (json_int_t)d->page_bytes);
-        json_t *rest = json_pack("{s:f, s:I, s:f, s:f, s:I, s:I, s:I}", "lookups_per_s",
-                                 us > 0.0 ? 1e6 * (double)(QEMB_CLICK_SPARSE * d->options.batch) / us : 0.0, "rows",
-                                 (json_int_t)d->rows_read, "read_rows_per_s", (double)d->rows_read / d->read_seconds, "scale", d->scale,
-                                 "checked_batches", (json_int_t)d->checked_batches, "checked_values", (json_int_t)d->checked_values,
-                                 "different", (json_int_t)d->different);
-        (void)json_object_update(o, rest);
-        (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
-        (void)putchar('\n');
-        json_decref(rest);
-        json_decref(o);
+        print_json_variant(d, &d->variant[i]);
     }
 }
 
@@ -79,8 +99,7 @@ static void print_heading(const demo *d) {
     (void)printf("tables   26 with the Kaggle cardinalities%s, %lld rows of %lld, %s in float32\n", d->scale < 1.0 ? " scaled" : "",
                  (long long)rows, (long long)d->options.dim, cli_size((double)d->weight_bytes, a));
     if (d->scale < 1.0) {
-        (void)printf("         scaled by %.3g%s\n", d->scale,
-                     d->options.scale > 0.0 ? " as asked" : ", because memory holds no more (with a copy for whole-table passes)");
+        (void)printf("         scaled by %.3g%s\n", d->scale, d->options.scale > 0.0 ? " as asked" : ", because memory holds no more");
     }
     (void)printf("log      %s, %lld rows, %s read at %.2f million rows/s\n", d->options.log ? d->options.log : "generated",
                  (long long)d->rows_read, cli_size((double)d->log_bytes, b), 1e-6 * (double)d->rows_read / d->read_seconds);
@@ -88,26 +107,36 @@ static void print_heading(const demo *d) {
                  (long long)(QEMB_CLICK_SPARSE * d->options.batch));
 }
 
+static void print_row(const demo *d, const demo_variant *v) {
+    const figures f = figures_of(d, v), base = figures_of(d, &d->variant[0]);
+    if (v->times == 0) {
+        (void)printf("%-20s no full batch in the log; take a smaller --batch\n", v->name);
+        return;
+    }
+    (void)printf("%-20s %11.3f %11.3f %13.2f %8.2f %8.2f %9.2f x\n", v->name, 1e-3 * f.us, 1e-3 * f.best_us, 1e-6 * f.lookups_per_s, f.gbps,
+                 f.share, f.us / base.us);
+}
+
 void demo_print(const demo *d) {
     print_heading(d);
-    (void)printf("%s%-24s %12s %12s %14s %8s %8s %9s%s\n", cli_bold(stdout), "", "ms / batch", "best", "M lookups/s", "GB/s", "of copy",
-                 "to float", cli_plain(stdout));
-    const double base = bench_median(d->variant[0].us, d->variant[0].times);
+    (void)printf("%s%-20s %11s %11s %13s %8s %8s %11s%s\n", cli_bold(stdout), "", "ms / batch", "best", "M lookups/s", "GB/s", "of copy",
+                 "of float", cli_plain(stdout));
     for (int i = 0; i < DEMO_VARIANTS; i++) {
-        const demo_variant *v = &d->variant[i];
-        const double us = bench_median(v->us, v->times), gbps = us > 0.0 ? 1e-3 * demo_bytes(d, v) / us : 0.0;
-        double best = us;
-        for (int32_t k = 0; k < v->times; k++) {
-            best = v->us[k] < best ? v->us[k] : best;
-        }
-        if (v->times == 0) {
-            (void)printf("%-24s no full batch in the log; take a smaller --batch\n", v->name);
-            continue;
-        }
-        (void)printf("%-24s %12.3f %12.3f %14.1f %8.2f %8.2f %8.2fx\n", v->name, 1e-3 * us, 1e-3 * best,
-                     (double)(QEMB_CLICK_SPARSE * d->options.batch) / us, gbps, gbps / d->copy_gbps, us / base);
+        print_row(d, &d->variant[i]);
     }
-    (void)printf("\nchecked  %lld batches on the reference engine, %lld values: %s\n", (long long)d->checked_batches,
+    if (d->pipeline_note) {
+        (void)printf("%-20s %s\n", d->pipeline.name, d->pipeline_note);
+    } else {
+        print_row(d, &d->pipeline);
+    }
+    if (d->pipeline.times && d->variant[1].times) {
+        (void)printf(
+            "\nwhole tables: observe and fake-quantise every row of every table, then gather, as others do; the fused int8 lookup\n"
+            "takes 1/%.0f of its time, and its answers are %s\n",
+            bench_median(d->pipeline.us, d->pipeline.times) / bench_median(d->variant[1].us, d->variant[1].times),
+            d->different ? "not all the same" : "the same bits");
+    }
+    (void)printf("\nchecked  %lld batches on the reference engine, %lld values of the three lookups: %s\n", (long long)d->checked_batches,
                  (long long)d->checked_values, d->different ? "BITS DIFFER" : "equal bit for bit");
     if (d->different) {
         (void)printf("         %lld differ; the first: %s\n", (long long)d->different, d->difference);

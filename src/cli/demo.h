@@ -44,6 +44,10 @@ typedef struct demo {
     int64_t rows_read, batches, log_bytes;
     double read_seconds;
     int64_t checked_batches, checked_values, different;
+    /* the pipeline that quantises whole tables */
+    demo_variant pipeline;
+    const char *pipeline_note; /* why there is none, or NULL */
+    double pipeline_bytes;     /* of its passes over the tables */
     char difference[256];
 } demo;
 
@@ -57,6 +61,9 @@ qemb_status demo_stream(demo *d, const char *path);
 /* The batch on the reference engine: its distinct rows, copied from the tables, make small tables of their own. Compares every bit
  * with variant[v].answer and counts in *d. */
 qemb_status demo_check(demo *d, const int32_t *ids, int64_t rows);
+
+/* The first batches of a chunk of `count` through the whole-table pipeline, timed, and compared with the fused int8 lookup. */
+qemb_status demo_pipeline(demo *d, int count);
 
 /* The fewest bytes that a full batch must move. */
 double demo_bytes(const demo *d, const demo_variant *variant);
