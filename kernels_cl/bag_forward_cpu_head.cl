@@ -77,7 +77,7 @@ static inline float row_norm_factor(__global const q_table *t, __global const fl
     float stack[24];
     float largest = 0.0f;
     int bits = 0;
-    if (!(t->flags & (Q_HAS_NORM | Q_CLIPS_WEIGHT))) {
+    if (!(t->flags & Q_HAS_NORM)) {
         return 1.0f;
     }
     while ((1 << bits) < t->dim) {
@@ -104,20 +104,3 @@ static inline float row_norm_factor(__global const q_table *t, __global const fl
     return q_norm_factor(t->norm_type > 3.0e38f ? largest : stack[0], t->norm_type, t->max_norm);
 }
 #endif
-
-#define EACH_1(M) M(0)
-#define EACH_2(M) EACH_1(M) M(1)
-#define EACH_3(M) EACH_2(M) M(2)
-#define EACH_4(M) EACH_3(M) M(3)
-#define EACH_5(M) EACH_4(M) M(4)
-#define EACH_6(M) EACH_5(M) M(5)
-#define EACH_7(M) EACH_6(M) M(6)
-#define EACH_8(M) EACH_7(M) M(7)
-#define EACH_9(M) EACH_8(M) M(8)
-#define EACH_10(M) EACH_9(M) M(9)
-#define EACH_11(M) EACH_10(M) M(10)
-#define EACH_12(M) EACH_11(M) M(11)
-#define EACH_13(M) EACH_12(M) M(12)
-#define EACH_14(M) EACH_13(M) M(13)
-#define EACH_15(M) EACH_14(M) M(14)
-#define EACH_16(M) EACH_15(M) M(15)

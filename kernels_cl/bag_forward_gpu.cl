@@ -94,7 +94,7 @@ static inline float norm_factor(__global const q_table *t, __global const float 
     float largest = 0.0f;
     int bits = 0;
     int depth = 0;
-    if (!(t->flags & (Q_HAS_NORM | Q_CLIPS_WEIGHT))) {
+    if (!(t->flags & Q_HAS_NORM)) {
         return 1.0f;
     }
     while ((1 << bits) < t->dim) {

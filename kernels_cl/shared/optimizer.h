@@ -53,16 +53,6 @@ static inline QV q_root(const QV a) {
 }
 #endif
 
-/* Which state a kind keeps: `m` one number an element, `v` one an element or one a row. */
-#define Q_HAS_M(kind, momentum)                                                                                                            \
-    (((kind) == Q_SGD && (momentum)) || (kind) == Q_SPARSE_ADAM || (kind) == Q_ADAM || (kind) == Q_PARTIAL_ROWWISE_ADAM ||                 \
-     (kind) == Q_LAMB || (kind) == Q_LARS_SGD)
-#define Q_HAS_V(kind)   ((kind) == Q_ADAGRAD || (kind) == Q_SPARSE_ADAM || (kind) == Q_ADAM || (kind) == Q_LAMB)
-#define Q_HAS_ROW(kind) ((kind) == Q_ROWWISE_ADAGRAD || (kind) == Q_PARTIAL_ROWWISE_ADAM)
-/* Sums along the row: before the direction of g and w, or after it of w and d. */
-#define Q_SUMS_BEFORE(kind) ((kind) == Q_ROWWISE_ADAGRAD || (kind) == Q_PARTIAL_ROWWISE_ADAM || (kind) == Q_LARS_SGD)
-#define Q_SUMS_AFTER(kind)  ((kind) == Q_LAMB)
-
 /* What is the same for a whole row. */
 typedef struct q_row_scalars {
     float keep, scale, root;

@@ -181,7 +181,8 @@ typedef struct q_optimizer {
 typedef struct q_row_update {
     q_gradient source;
     q_optimizer optimizer;
-    q_i64 items;
+    q_i64 items;   /* dense: rows of all tables */
+    q_i64 norm_at; /* clip by norm: where the coefficient is */
 } q_row_update;
 
 /* row_sort (kernels_cl/row_sort_cpu.cl, row_sort_gpu.cl). counters: words of all passes. CPU: a table has 2^split buckets; alone: one

@@ -81,5 +81,108 @@ static inline float any_nan(const float16 v) {
     const float lo = least(low) + odd_ + 0.0f; \
     const float hi = greatest(high) + odd_ + 0.0f
 
+/* M(0) ... M(n - 1): code for each block of a row, unrolled by name. */
+#define EACH_1(M) M(0)
+#define EACH_2(M) EACH_1(M) M(1)
+#define EACH_3(M) EACH_2(M) M(2)
+#define EACH_4(M) EACH_3(M) M(3)
+#define EACH_5(M) EACH_4(M) M(4)
+#define EACH_6(M) EACH_5(M) M(5)
+#define EACH_7(M) EACH_6(M) M(6)
+#define EACH_8(M) EACH_7(M) M(7)
+#define EACH_9(M) EACH_8(M) M(8)
+#define EACH_10(M) EACH_9(M) M(9)
+#define EACH_11(M) EACH_10(M) M(10)
+#define EACH_12(M) EACH_11(M) M(11)
+#define EACH_13(M) EACH_12(M) M(12)
+#define EACH_14(M) EACH_13(M) M(13)
+#define EACH_15(M) EACH_14(M) M(14)
+#define EACH_16(M) EACH_15(M) M(15)
+
+/* CASE(k) for each width k = 1..16 that WIDTHS has a bit for. */
+#ifdef WIDTHS
+#if WIDTHS & (1 << 1)
+#define CASE_1 CASE(1)
+#else
+#define CASE_1
+#endif
+#if WIDTHS & (1 << 2)
+#define CASE_2 CASE(2)
+#else
+#define CASE_2
+#endif
+#if WIDTHS & (1 << 3)
+#define CASE_3 CASE(3)
+#else
+#define CASE_3
+#endif
+#if WIDTHS & (1 << 4)
+#define CASE_4 CASE(4)
+#else
+#define CASE_4
+#endif
+#if WIDTHS & (1 << 5)
+#define CASE_5 CASE(5)
+#else
+#define CASE_5
+#endif
+#if WIDTHS & (1 << 6)
+#define CASE_6 CASE(6)
+#else
+#define CASE_6
+#endif
+#if WIDTHS & (1 << 7)
+#define CASE_7 CASE(7)
+#else
+#define CASE_7
+#endif
+#if WIDTHS & (1 << 8)
+#define CASE_8 CASE(8)
+#else
+#define CASE_8
+#endif
+#if WIDTHS & (1 << 9)
+#define CASE_9 CASE(9)
+#else
+#define CASE_9
+#endif
+#if WIDTHS & (1 << 10)
+#define CASE_10 CASE(10)
+#else
+#define CASE_10
+#endif
+#if WIDTHS & (1 << 11)
+#define CASE_11 CASE(11)
+#else
+#define CASE_11
+#endif
+#if WIDTHS & (1 << 12)
+#define CASE_12 CASE(12)
+#else
+#define CASE_12
+#endif
+#if WIDTHS & (1 << 13)
+#define CASE_13 CASE(13)
+#else
+#define CASE_13
+#endif
+#if WIDTHS & (1 << 14)
+#define CASE_14 CASE(14)
+#else
+#define CASE_14
+#endif
+#if WIDTHS & (1 << 15)
+#define CASE_15 CASE(15)
+#else
+#define CASE_15
+#endif
+#if WIDTHS & (1 << 16)
+#define CASE_16 CASE(16)
+#else
+#define CASE_16
+#endif
+#define EACH_WIDTH CASE_1 CASE_2 CASE_3 CASE_4 CASE_5 CASE_6 CASE_7 CASE_8 CASE_9 CASE_10 CASE_11 CASE_12 CASE_13 CASE_14 CASE_15 CASE_16
+#endif
+
 #endif
 #endif

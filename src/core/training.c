@@ -76,7 +76,6 @@ done:
 
 qemb_status qemb__training_check(const qemb_embedding_bag *bag, const qemb_batch *batch, const qemb_buffer *grad_output, const char *call) {
     qemb_status st = QEMB_OK;
-    REQUIRE(bag->ctx->ops->row_update, QEMB_ERR_UNSUPPORTED, "%s: the %s engine does not train", call, bag->ctx->ops->name);
     REQUIRE(batch->ctx == bag->ctx && grad_output->ctx == bag->ctx, QEMB_ERR_ARG,
             "%s: bag, batch and grad_output are of different contexts", call);
     REQUIRE(batch->bag == bag, QEMB_ERR_STATE, "%s: the batch was set for another module, or never", call);
@@ -100,7 +99,7 @@ qemb_status qemb__training_clip_weights(qemb_embedding_bag *bag, qemb_batch *bat
     for (int32_t t = 0; t < bag->tables->num_tables; t++) {
         clips = clips || (bag->tables->table[t].flags & Q_CLIPS_WEIGHT);
     }
-    if (!clips || !bag->ctx->ops->row_update || batch->view.shape.lookups == 0) {
+    if (!clips || batch->view.shape.lookups == 0) {
         return QEMB_OK;
     }
     TRY(qemb__training_begin(bag, batch, NULL, &args.source));

@@ -145,6 +145,9 @@ static const qemb__ops opencl_ops = {
     .bag_forward = qemb__cl_bag_forward,
     .row_observe = qemb__cl_row_observe,
     .row_sort = qemb__cl_row_sort,
+    .bag_backward = qemb__cl_bag_backward,
+    .row_update = qemb__cl_row_update,
+    .row_update_prepare = qemb__cl_row_update_prepare,
 };
 
 qemb_status qemb__cl_open(qemb_context *ctx, cl_platform_id platform, cl_device_id device, cl_context context, cl_command_queue queue) {

@@ -79,6 +79,9 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
 qemb_status qemb__cl_bag_forward_prepare(qemb_context *ctx, const qemb__tables *tables);
 qemb_status qemb__cl_row_observe(qemb_context *ctx, const qemb__row_observe_args *args);
 qemb_status qemb__cl_row_sort(qemb_context *ctx, const qemb__row_sort_args *args);
+qemb_status qemb__cl_bag_backward(qemb_context *ctx, const qemb__bag_backward_args *args);
+qemb_status qemb__cl_row_update(qemb_context *ctx, const qemb__row_update_args *args);
+qemb_status qemb__cl_row_update_prepare(qemb_context *ctx, const qemb__row_update_args *args);
 
 /* Opens the engine over a device, context and queue that are kept (retained); context and queue NULL: the engine makes its own. */
 qemb_status qemb__cl_open(qemb_context *ctx, cl_platform_id platform, cl_device_id device, cl_context context, cl_command_queue queue);

@@ -4,6 +4,7 @@
 
 #include "core/training.h"
 #include "reference/reference.h"
+#include "kernels_cl/shared/row_kinds.h"
 #include "kernels_cl/shared/optimizer.h"
 
 /* A sorted batch as the reference engine walks over it. */

@@ -1,0 +1,116 @@
+/* row_update.c - launches of an optimiser's step: one a group of slabs, of the kernels that its widths need. */
+#include <stdio.h>
+
+#include "base/checked.h"
+#include "opencl/gradient.h"
+
+enum { AHEAD = 12 }; /* rows between a prefetch and its use: 8 to 24 measure alike */
+
+/* The CPU family's kernel for rows in blocks. */
+static qemb_status blocks_kernel(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, unsigned widths, cl_kernel *kernel) {
+    const qemb__tables *s = args->source.tables;
+    char common[QEMB__CL_OPTIONS / 2];
+    char options[QEMB__CL_OPTIONS - 64];
+    bool state = false;
+    for (int32_t k = 0; k < s->group[group].num_slabs; k++) {
+        state = state || s->slab[s->group[group].first_slab + k].state;
+    }
+    qemb__cl_gradient_options(&args->source, qemb__cl_slabs(s, group), common, sizeof common);
+    (void)snprintf(options, sizeof options, "%s -DKIND=%d -DMOMENTUM=%d -DDENSE=%d -DSTATE=%d -DQUANT=%d -DAHEAD=%d", common, args->kind,
+                   args->has_momentum, args->dense, state, (s->uses & ~(uint32_t)(QEMB__USES_FLOAT | QEMB__USES_NORM)) != 0, AHEAD);
+    return qemb__cl_block_kernel(ctx, widths, "row_update_cpu.cl", "row_update_cpu_main.cl", "row_update_blocks", options, kernel);
+}
+
+/* A kernel for one group: of the GPU family, whose lanes take any row. */
+static qemb_status lanes_kernel(qemb_context *ctx, const qemb__row_update_args *args, int slabs, cl_kernel *kernel) {
+    static const char *const pieces[] = {"row_sort_head.cl", "shared/row_kinds.h", "shared/optimizer.h", "bag_backward_head.cl",
+                                         "row_update_gpu.cl"};
+    char common[QEMB__CL_OPTIONS / 2];
+    char options[QEMB__CL_OPTIONS];
+    qemb__cl_gradient_options(&args->source, slabs, common, sizeof common);
+    (void)snprintf(options, sizeof options, "%s -DQV=float -DLANES=%d -DKIND=%d -DMOMENTUM=%d -DDENSE=%d -DFAST=%d", common,
+                   qemb__cl_gradient_lanes(ctx->engine, args->source.tables), args->kind, args->has_momentum, args->dense,
+                   ((const qemb__cl *)ctx->engine)->is_cpu && args->kind != Q_CLIP_WEIGHT);
+    return qemb__cl_kernel_pieces(ctx, pieces, 5, "row_update", options, kernel);
+}
+
+static void add_state(qemb_context *ctx, qemb__cl_args *list, const qemb__row_update_args *args, int32_t group) {
+    const qemb__group *g = &args->source.tables->group[group];
+    qemb_buffer *const *const arrays[2] = {args->m, args->v};
+    for (int a = 0; a < 2; a++) {
+        for (int k = 0; k < qemb__cl_slabs(args->source.tables, group); k++) {
+            qemb__cl_arg_buffer(list, arrays[a] ? arrays[a][g->first_slab + (k < g->num_slabs ? k : 0)] : ctx->events);
+        }
+    }
+}
+
+/* How many rows a launch looks at. */
+static int64_t items_of(const qemb__row_update_args *args) {
+    const int64_t lookups = args->source.batch->shape.lookups;
+    return args->dense                   ? args->source.tables->total_rows
+           : args->kind == Q_CLIP_WEIGHT ? lookups + args->source.tables->num_tables
+                                         : lookups;
+}
+
+static qemb_status launch_group(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, cl_kernel kernel, int lanes) {
+    const int64_t items = items_of(args);
+    const q_row_update a = {.source = qemb__cl_gradient_arguments(&args->source, group),
+                            .optimizer = args->optimizer,
+                            .items = items,
+                            .norm_at = args->source.batch->shape.lookups};
+    qemb__cl_args list = {0};
+    qemb__cl_gradient_add(ctx, &list, &args->source, group);
+    add_state(ctx, &list, args, group);
+    qemb__cl_arg_buffer(&list, args->optimizer.clip == Q_CLIP_NORM ? args->source.work->squares : ctx->events);
+    qemb__cl_arg_buffer(&list, ctx->events);
+    qemb__cl_arg(&list, sizeof a, &a);
+    return items ? qemb__cl_launch_lanes(ctx, kernel, &list, items, lanes) : QEMB_OK;
+}
+
+/* The kernels that a group's rows need: in blocks, and by lanes; NULL where none is needed. */
+static qemb_status group_kernels(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, cl_kernel kernels[2]) {
+    bool others = false;
+    qemb_status st = QEMB_OK;
+    const unsigned widths = qemb__cl_block_widths(ctx->engine, args->source.tables, args->kind, &others);
+    kernels[0] = kernels[1] = NULL;
+    if (widths) {
+        TRY(blocks_kernel(ctx, args, group, widths, &kernels[0]));
+    }
+    if (others) {
+        TRY(lanes_kernel(ctx, args, qemb__cl_slabs(args->source.tables, group), &kernels[1]));
+    }
+done:
+    return st;
+}
+
+qemb_status qemb__cl_row_update(qemb_context *ctx, const qemb__row_update_args *args) {
+    const qemb__tables *s = args->source.tables;
+    qemb_status st = QEMB_OK;
+    cl_kernel kernels[2];
+    if (args->kind != Q_CLIP_WEIGHT) {
+        TRY(qemb__cl_gradient_begin(ctx, &args->source));
+    }
+    if (args->optimizer.clip == Q_CLIP_NORM) {
+        TRY(qemb__cl_gradient_norm(ctx, &args->source, args->optimizer.limit));
+    }
+    for (int32_t g = 0; g < s->num_groups; g++) {
+        TRY(group_kernels(ctx, args, g, kernels));
+        for (int k = 0; k < 2; k++) {
+            TRY(kernels[k] ? launch_group(ctx, args, g, kernels[k], k ? qemb__cl_gradient_lanes(ctx->engine, s) : 1) : QEMB_OK);
+        }
+    }
+done:
+    return st;
+}
+
+qemb_status qemb__cl_row_update_prepare(qemb_context *ctx, const qemb__row_update_args *args) {
+    const qemb__tables *s = args->source.tables;
+    qemb_status st = QEMB_OK;
+    cl_kernel kernels[2];
+    TRY(qemb__cl_gradient_prepare(ctx, &args->source));
+    for (int32_t g = 0; g < s->num_groups; g++) {
+        TRY(group_kernels(ctx, args, g, kernels));
+    }
+done:
+    return st;
+}
