@@ -160,3 +160,14 @@ static inline int first_run(__global const row_number *run_row, const int runs, 
     }
     return low;
 }
+
+/* Stores the caught-up state of a row whose minimum is lo, before the row changes. */
+static inline void store_state(__global q_state *stored, const q_state caught, const float lo, const int repaired, volatile __global uint *events) {
+    *stored = caught;
+    if (lo != lo) {
+        atomic_add(&events[0], 1u);
+    }
+    if (repaired) {
+        atomic_add(&events[2], (uint)repaired);
+    }
+}

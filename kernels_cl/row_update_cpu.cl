@@ -58,27 +58,21 @@ typedef struct row_place {
 static inline void CAT(update_, BLOCKS)(const gradient_view v, __global const q_table *t, const int run, const row_place at_row, const q_optimizer o,
                                         const float coefficient) {
     const int dim = t->dim;
-    __global float *w = at_row.w;
-    __global float *m = at_row.m;
-    __global float *second = at_row.second;
+    __global float *w = at_row.w, *m = at_row.m, *second = at_row.second;
     EACH(CLEAR_G)
-    if (run >= 0) {
-        const int begin = v.run_start[run];
-        const int end = v.run_start[run + 1];
-        if (end - begin > Q_PART) {
-            __global const float *from_part = v.parts + (long)v.part_first[run] * v.part_stride;
-            EACH(LOAD_G)
-        } else {
-            GATHER(begin, end, end - begin)
-        }
+    const int begin = run < 0 ? 0 : v.run_start[run];
+    const int end = run < 0 ? 0 : v.run_start[run + 1];
+    if (end - begin > Q_PART) {
+        __global const float *from_part = v.parts + (long)v.part_first[run] * v.part_stride;
+        EACH(LOAD_G)
+    } else {
+        GATHER(begin, end, end - begin)
     }
     EACH(LOAD_W)
 #if QUANT || STATE
     const bool quant = QUANT && (t->flags & Q_FAKE_QUANT_ON);
     if (quant || (t->flags & Q_HAS_STATE)) {
-        float16 low = (float16)(INFINITY);
-        float16 high = (float16)(-INFINITY);
-        float16 odd = (float16)(0.0f);
+        float16 low = (float16)(INFINITY), high = (float16)(-INFINITY), odd = (float16)(0.0f);
         int repaired;
         EACH(RANGE)
         Q_RANGE(low, high, odd, lo, hi);
@@ -89,13 +83,7 @@ static inline void CAT(update_, BLOCKS)(const gradient_view v, __global const q_
         }
 #if STATE
         if ((t->flags & Q_HAS_STATE) && caught.count > at_row.stored->count) {
-            *at_row.stored = caught;
-            if (lo != lo) {
-                atomic_add(&at_row.events[0], 1u);
-            }
-            if (repaired) {
-                atomic_add(&at_row.events[2], (uint)repaired);
-            }
+            store_state(at_row.stored, caught, lo, repaired, at_row.events);
         }
 #endif
     }
@@ -103,8 +91,7 @@ static inline void CAT(update_, BLOCKS)(const gradient_view v, __global const q_
     EACH(PREPARE)
     EACH(LOAD_M)
     EACH(LOAD_V)
-    float squares = 0.0f;
-    float weights = 0.0f;
+    float squares = 0.0f, weights = 0.0f;
     float row = Q_HAS_ROW(KIND) ? second[0] : 0.0f;
 #if Q_SUMS_BEFORE(KIND) || Q_SUMS_AFTER(KIND)
     float16 terms[BLOCKS];

@@ -58,76 +58,119 @@ static inline bool find_item(__global const q_table *tables, __global const int 
     return t->group == a.source.group && !(FAST && Q_IN_BLOCKS(KIND, t->dim));
 }
 
-#define GRADIENT(c) q_prepare(a.optimizer, quant ? run_gradient(view, r.run, c) * q_mask(w[c], q, t->qmin, t->qmax, t->arithmetic) : run_gradient(view, r.run, c), coefficient)
+/* A row on its way: what it was, and what is the same for all of it. */
+typedef struct row_work {
+    gradient_view view;
+    __global const q_table *t;
+    __global float *w, *m, *v;
+    int run;
+    bool quant;
+    float coefficient;
+    q_qparams q;
+    float row_state, factor; /* new state of the row; factor of max_norm */
+} row_work;
 
-/* Direction of one column from the row as it was; m and v are those of the column. */
-#define STATE_M(c) (Q_HAS_M(KIND, MOMENTUM) ? m[c] : 0.0f)
-#define STATE_V(c) (Q_HAS_V(KIND) ? v[c] : 0.0f)
-
-static inline float direction_of(const q_optimizer o, const float g, const float w, const float root, float m, float v) {
-    return q_direction(o, KIND, g, w, root, &m, &v);
+/* The gradient of column c as the optimiser takes it. */
+static inline float gradient_at(const row_work r, const q_optimizer o, const int c) {
+    const float g = run_gradient(r.view, r.run, c);
+    return q_prepare(o, r.quant ? g * q_mask(r.w[c], r.q, r.t->qmin, r.t->qmax, r.t->arithmetic) : g, r.coefficient);
 }
+
+/* Direction of column c from the row as it was. */
+static inline float direction_at(const row_work r, const q_optimizer o, const float root, const int c) {
+    float m = Q_HAS_M(KIND, MOMENTUM) ? r.m[c] : 0.0f;
+    float v = Q_HAS_V(KIND) ? r.v[c] : 0.0f;
+    return q_direction(o, KIND, gradient_at(r, o, c), r.w[c], root, &m, &v);
+}
+
+#if KIND == Q_CLIP_WEIGHT
+static inline float clip_factor(__global const q_table *t, __global const float *w) {
+    float largest = 0.0f;
+    float sum;
+    for (int c = 0; t->norm_type > 3.0e38f && c < t->dim; c++) {
+        const float term = q_norm_term(w[c], t->norm_type);
+        largest = term > largest || term != term ? term : largest;
+    }
+    TREE_SUM(sum, t->dim, q_norm_term(w[c], t->norm_type))
+    return q_norm_factor(t->norm_type > 3.0e38f ? largest : sum, t->norm_type, t->max_norm);
+}
+#else
+/* Sums along the row and what follows from them; reads the row, writes nothing. */
+static inline q_row_scalars scalars_of(row_work *r, const q_optimizer o) {
+    const int dim = r->t->dim;
+    float squares = 0.0f;
+    float weights = 0.0f;
+    if (Q_SUMS_BEFORE(KIND)) {
+        TREE_SUM(squares, dim, q_square_before(o, KIND, gradient_at(*r, o, c), r->w[c]))
+    }
+    if (KIND == Q_LARS_SGD || Q_SUMS_AFTER(KIND)) {
+        TREE_SUM(weights, dim, square(r->w[c]))
+    }
+    r->row_state = Q_HAS_ROW(KIND) ? *r->v : 0.0f;
+    q_row_scalars s = q_scalars_before(o, KIND, squares, weights, dim, &r->row_state);
+    if (Q_SUMS_AFTER(KIND)) {
+        float directions;
+        TREE_SUM(directions, dim, square(direction_at(*r, o, s.root, c)))
+        s.scale = q_scale_after(s.scale, weights, directions);
+    }
+    if (KIND == Q_ROWWISE_ADAGRAD && o.max_norm >= 0.0f) {
+        TREE_SUM(squares, dim, square(q_apply(s, r->w[c], gradient_at(*r, o, c))))
+        r->factor = q_shrink(o, squares);
+    }
+    return s;
+}
+
+static inline void write_row(const row_work r, const q_optimizer o, const q_row_scalars s, const int lane) {
+    for (int c = lane; c < r.t->dim; c += LANES) {
+        float x = Q_HAS_M(KIND, MOMENTUM) ? r.m[c] : 0.0f;
+        float y = Q_HAS_V(KIND) ? r.v[c] : 0.0f;
+        const float d = q_direction(o, KIND, gradient_at(r, o, c), r.w[c], s.root, &x, &y);
+        const float moved = q_apply(s, r.w[c], d);
+        r.w[c] = r.factor != 1.0f ? moved * r.factor : moved;
+        if (Q_HAS_M(KIND, MOMENTUM)) {
+            r.m[c] = x;
+        }
+        if (Q_HAS_V(KIND)) {
+            r.v[c] = y;
+        }
+    }
+    if (Q_HAS_ROW(KIND) && lane == 0) {
+        *r.v = r.row_state;
+    }
+}
+#endif
 
 __kernel void row_update(GRADIENT_PARAMETERS, SLAB_PARAMETERS(__global float *, first), SLAB_PARAMETERS(__global float *, second),
                          __global const float *norm, volatile __global uint *events, const q_row_update a) {
     const int lane = (int)(get_global_id(0) % LANES);
-    const gradient_view view = GRADIENT_VIEW(a.source);
-    row_item r = {0, 0, 0};
-    const bool active = !q_refused(status) && find_item(tables, plan, indices, offsets, counts, run_row, a, (long)(get_global_id(0) / LANES), &r);
-    __global const q_table *t = tables + r.table;
-    __global float *w = ROW_IN(slab, t, r.row);
-    __global q_state *stored = ENTRY_IN(state, t, r.row);
-    __global float *m = ROW_IN(first, t, r.row);
-    __global float *v = Q_HAS_ROW(KIND) ? ENTRY_IN(second, t, r.row) : ROW_IN(second, t, r.row);
-    const bool quant = KIND != Q_CLIP_WEIGHT && (t->flags & Q_FAKE_QUANT_ON);
-    const float coefficient = a.optimizer.clip == Q_CLIP_NORM ? norm[a.norm_at] : 1.0f;
+    row_item item = {0, 0, 0};
+    const bool active =
+        !q_refused(status) && find_item(tables, plan, indices, offsets, counts, run_row, a, (long)(get_global_id(0) / LANES), &item);
+    __global const q_table *t = tables + item.table;
+    __global q_state *stored = ENTRY_IN(state, t, item.row);
+    row_work r = {GRADIENT_VIEW(a.source), t, ROW_IN(slab, t, item.row), ROW_IN(first, t, item.row), ROW_IN(second, t, item.row), item.run,
+                  KIND != Q_CLIP_WEIGHT && (t->flags & Q_FAKE_QUANT_ON), 1.0f, {1.0f, 0.0f, 1.0f, 0}, 0.0f, 1.0f};
     q_row_scalars s = {1.0f, 1.0f, 0.0f};
-    q_qparams q = {1.0f, 0.0f, 1.0f, 0};
     q_state caught = {0.0f, 0.0f, 0};
-    float row_state = 0.0f;
-    float factor = 1.0f; /* of max_norm */
+    float lo = 0.0f;
     bool commits = false;
-    bool odd = false;
     int repaired = 0;
+    if (Q_HAS_ROW(KIND)) {
+        r.v = ENTRY_IN(second, t, item.row);
+    }
     if (active) {
-        if (quant || (t->flags & Q_HAS_STATE)) {
-            float lo;
+        if (r.quant || (t->flags & Q_HAS_STATE)) {
             float hi;
-            row_range(w, t->dim, &lo, &hi);
-            odd = lo != lo;
+            row_range(r.w, t->dim, &lo, &hi);
             caught = caught_up(t, stored, a.source.step, lo, hi, &repaired);
             commits = (t->flags & Q_HAS_STATE) && caught.count > stored->count;
-            q = q_row_qparams(t, caught.min_val, caught.max_val, lo, hi);
+            r.q = q_row_qparams(t, caught.min_val, caught.max_val, lo, hi);
         }
 #if KIND == Q_CLIP_WEIGHT
-        float largest = 0.0f;
-        for (int c = 0; t->norm_type > 3.0e38f && c < t->dim; c++) {
-            const float term = q_norm_term(w[c], t->norm_type);
-            largest = term > largest || term != term ? term : largest;
-        }
-        float sum;
-        TREE_SUM(sum, t->dim, q_norm_term(w[c], t->norm_type))
-        factor = q_norm_factor(t->norm_type > 3.0e38f ? largest : sum, t->norm_type, t->max_norm);
+        r.factor = clip_factor(t, r.w);
 #else
-        float squares = 0.0f;
-        float weights = 0.0f;
-        if (Q_SUMS_BEFORE(KIND)) {
-            TREE_SUM(squares, t->dim, q_square_before(a.optimizer, KIND, GRADIENT(c), w[c]))
-        }
-        if (KIND == Q_LARS_SGD || Q_SUMS_AFTER(KIND)) {
-            TREE_SUM(weights, t->dim, square(w[c]))
-        }
-        row_state = Q_HAS_ROW(KIND) ? *v : 0.0f;
-        s = q_scalars_before(a.optimizer, KIND, squares, weights, t->dim, &row_state);
-        if (Q_SUMS_AFTER(KIND)) {
-            float directions;
-            TREE_SUM(directions, t->dim, square(direction_of(a.optimizer, GRADIENT(c), w[c], s.root, STATE_M(c), STATE_V(c))))
-            s.scale = q_scale_after(s.scale, weights, directions);
-        }
-        if (KIND == Q_ROWWISE_ADAGRAD && a.optimizer.max_norm >= 0.0f) {
-            TREE_SUM(squares, t->dim, square(q_apply(s, w[c], direction_of(a.optimizer, GRADIENT(c), w[c], s.root, 0.0f, 0.0f))))
-            factor = q_shrink(a.optimizer, squares);
-        }
+        r.coefficient = a.optimizer.clip == Q_CLIP_NORM ? norm[a.norm_at] : 1.0f;
+        s = scalars_of(&r, a.optimizer);
 #endif
     }
 #if LANES > 1
@@ -136,35 +179,14 @@ __kernel void row_update(GRADIENT_PARAMETERS, SLAB_PARAMETERS(__global float *, 
     if (!active) {
         return;
     }
-    for (int c = lane; c < t->dim; c += LANES) {
 #if KIND == Q_CLIP_WEIGHT
-        w[c] = factor != 1.0f ? w[c] * factor : w[c];
-#else
-        float x = STATE_M(c);
-        float y = STATE_V(c);
-        const float d = q_direction(a.optimizer, KIND, GRADIENT(c), w[c], s.root, &x, &y);
-        const float moved = q_apply(s, w[c], d);
-        w[c] = factor != 1.0f ? moved * factor : moved;
-        if (Q_HAS_M(KIND, MOMENTUM)) {
-            m[c] = x;
-        }
-        if (Q_HAS_V(KIND)) {
-            v[c] = y;
-        }
-#endif
+    for (int c = lane; r.factor != 1.0f && c < t->dim; c += LANES) {
+        r.w[c] = r.w[c] * r.factor;
     }
-    if (lane == 0) {
-        if (Q_HAS_ROW(KIND)) {
-            *v = row_state;
-        }
-        if (commits) {
-            *stored = caught;
-            if (odd) {
-                atomic_add(&events[0], 1u);
-            }
-            if (repaired) {
-                atomic_add(&events[2], (uint)repaired);
-            }
-        }
+#else
+    write_row(r, a.optimizer, s, lane);
+#endif
+    if (lane == 0 && commits) {
+        store_state(stored, caught, lo, repaired, events);
     }
 }
