@@ -156,16 +156,30 @@ print_coverage() {
         END { close("sort -n"); if (all) printf "%7.2f %% of %4d  src/\n", 100 * hit / all, all }'
 }
 
+# The kernels of a lane are those of the release: what its tests compiled needs no second compiling, which is most of a lane's time.
+take_kernel_cache() {
+    [ -e "$1/tests-were-green" ] || [ ! -e build/tests-were-green ] && return 0
+    rm -rf "$1/pocl-cache"
+    cp -R build/pocl-cache "$1/pocl-cache" && : >"$1/tests-were-green"
+}
+
+# instrumented LANE ARGUMENTS...: a debug build in build-LANE and its tests
+instrumented() {
+    lane_folder=build-$1
+    shift
+    CC=gcc configure "$lane_folder" -DCMAKE_BUILD_TYPE=Debug "$@" && build "$lane_folder" && take_kernel_cache "$lane_folder" &&
+        run_tests "$lane_folder"
+}
+
 run_lane() {
     case $1 in
     release) CC=gcc configure build -DCMAKE_BUILD_TYPE=Release && build build && { [ $tests = no ] || run_tests build; } ;;
     clang) CC=clang configure build-clang -DCMAKE_BUILD_TYPE=Release && build build-clang ;;
-    asan) CC=gcc configure build-asan -DCMAKE_BUILD_TYPE=Debug -DQEMB_SANITIZE=address,undefined,leak && build build-asan && run_tests build-asan ;;
-    tsan) CC=gcc configure build-tsan -DCMAKE_BUILD_TYPE=Debug -DQEMB_SANITIZE=thread && build build-tsan && run_tests build-tsan ;;
+    asan) instrumented asan -DQEMB_SANITIZE=address,undefined,leak ;;
+    tsan) instrumented tsan -DQEMB_SANITIZE=thread ;;
     coverage)
         find build-coverage -name '*.gcda' -exec rm -f {} + 2>/dev/null
-        CC=gcc configure build-coverage -DCMAKE_BUILD_TYPE=Debug -DQEMB_COVERAGE=ON && build build-coverage && run_tests build-coverage &&
-            print_coverage
+        instrumented coverage -DQEMB_COVERAGE=ON && print_coverage
         ;;
     esac
 }

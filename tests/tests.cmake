@@ -12,7 +12,7 @@ function(qemb_add_test name program)
   add_test(NAME ${name} COMMAND ${watched} $<TARGET_FILE:${program}> ${ARGN} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   set(cache ${PROJECT_BINARY_DIR}/pocl-cache/${name})
   file(MAKE_DIRECTORY ${cache})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 600
+  set_tests_properties(${name} PROPERTIES TIMEOUT 1500
     ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache};${environment}")
 endfunction()
 
