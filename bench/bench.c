@@ -9,9 +9,10 @@ enum { MAX_RUNS = 4096 };
 static const double budget_seconds = 20.0; /* of a workload whose number of runs was left to the bench */
 
 extern const bench_operation bench_bag_forward, bench_step, bench_bag_backward, bench_row_update, bench_row_sort, bench_row_sort_map,
-    bench_row_observe;
+    bench_row_observe, bench_row_pack, bench_packed_forward;
 const bench_operation *const bench_operations[] = {&bench_bag_forward, &bench_step,         &bench_bag_backward, &bench_row_update,
-                                                   &bench_row_sort,    &bench_row_sort_map, &bench_row_observe,  NULL};
+                                                   &bench_row_sort,    &bench_row_sort_map, &bench_row_observe,
+                                                   &bench_row_pack,    &bench_packed_forward, NULL};
 
 const bench_operation *bench_operation_find(const char *name) {
     for (int i = 0; bench_operations[i]; i++) {

@@ -33,6 +33,7 @@
     odd = fma(x##k, (float16)(0.0f), odd);
 #define EXACT(k) x##k = q_fake_quant_exact(x##k, q, ARITHMETIC(t));
 #define CLAMPED(k) x##k = q_fake_quant(x##k, q, t->qmin, t->qmax, ARITHMETIC(t));
+#define ADD_CODE(k) acc##k = fma((float16)(scale), q_packed_code(x##k, q, t->qmin, t->qmax), acc##k + (float16)(bias));
 #define SCALE(k) x##k = x##k * factor;
 #if MODE == Q_MODE_NONE
 #define ADD(k) acc##k = x##k;
@@ -74,6 +75,16 @@ static inline void CAT(forward_, BLOCKS)(const bag_view v, __global const q_tabl
             EACH(RANGE)
             Q_RANGE(low, high, odd, lo, hi);
             const q_qparams q = row_qparams(v, t, row, lo, hi);
+#if ADDS_CODES
+            if (adds_codes(t)) {
+                const float w1 = WEIGHTED ? v.weights[p] : 1.0f;
+                const float scale = w1 * q.scale;
+                const float bias = w1 * q.zero;
+                EACH(ADD_CODE)
+                count++;
+                continue;
+            }
+#endif
             if (q.exact) {
                 EACH(EXACT)
             } else {
@@ -117,6 +128,7 @@ static inline void CAT(forward_, BLOCKS)(const bag_view v, __global const q_tabl
 #undef RANGE
 #undef EXACT
 #undef CLAMPED
+#undef ADD_CODE
 #undef SCALE
 #undef ADD
 #undef DIVIDE
@@ -127,6 +139,18 @@ static inline void CAT(forward_, BLOCKS)(const bag_view v, __global const q_tabl
 #undef AT
 
 #else /* wide rows: two passes over a row that lies in the first-level cache by then, accumulators in the output row */
+
+static inline float16 load_wide(__global const float *p, const int lanes) {
+    return lanes == 16 ? vload16(0, p) : load_small(p, lanes);
+}
+
+static inline void store_wide(const float16 x, __global float *p, const int lanes) {
+    if (lanes == 16) {
+        vstore16(x, 0, p);
+    } else {
+        store_small(x, p, lanes);
+    }
+}
 
 /* acc[c..c+lanes) = pool(acc, x) for one block at column c; lanes is 16 but for the tail. */
 static inline void pool_wide(const float16 x, const int first, const float psw, const int padded, const int p, __global float *acc,
@@ -146,15 +170,7 @@ static inline void pool_wide(const float16 x, const int first, const float psw, 
     } else if (MODE != Q_MODE_NONE) {
         sum = !WEIGHTED ? old + x : padded ? old + x * psw : fma((float16)(psw), x, old);
     }
-    if (lanes == 16) {
-        vstore16(sum, 0, acc);
-    } else {
-        store_small(sum, acc, lanes);
-    }
-}
-
-static inline float16 load_wide(__global const float *p, const int lanes) {
-    return lanes == 16 ? vload16(0, p) : load_small(p, lanes);
+    store_wide(sum, acc, lanes);
 }
 
 #if USES & USES_QUANT
@@ -202,6 +218,20 @@ static inline void CAT(forward_, BLOCKS)(const bag_view v, __global const q_tabl
         factor = row_norm_factor(t, w, q, quant);
 #endif
         const float psw = WEIGHTED ? v.weights[p] : 1.0f;
+#if ADDS_CODES
+        if (adds_codes(t)) {
+            const float scale = psw * q.scale;
+            const float bias = psw * q.zero;
+            for (int c = 0; c < dim; c += 16) {
+                const int lanes = dim - c < 16 ? dim - c : 16;
+                const float16 code = q_packed_code(load_wide(w + c, lanes), q, t->qmin, t->qmax);
+                const float16 sum = fma((float16)(scale), code, load_wide(out + c, lanes) + (float16)(bias));
+                store_wide(sum, out + c, lanes);
+            }
+            count++;
+            continue;
+        }
+#endif
         for (int c = 0; c < dim; c += 16) {
             const int lanes = dim - c < 16 ? dim - c : 16;
             float16 x = load_wide(w + c, lanes);

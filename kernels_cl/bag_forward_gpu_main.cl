@@ -21,8 +21,8 @@ static inline QV gpu_pool(__global const q_table *t, const QV acc, const QV x, c
 
 #if CHUNKS > 0
 
-/* Turns the loaded row into what the bag adds. Called by all lanes of a bag together (REDUCE 0: of a group). */
-static inline void gpu_values(const gpu_view v, __global const q_table *t, const long row, QV x[CHUNKS]) {
+/* Turns the loaded row into what the bag adds: values, or with ADDS_CODES codes and their qparams. Called by all lanes of a bag together (REDUCE 0: of a group). */
+static inline void gpu_values(const gpu_view v, __global const q_table *t, const long row, QV x[CHUNKS], q_qparams *qparams) {
 #if USES & USES_QUANT
     q_qparams q = {1.0f, 0.0f, 1.0f, 0};
     const int quant = !(USES & USES_FLOAT) || (t->flags & Q_FAKE_QUANT_ON);
@@ -46,6 +46,16 @@ static inline void gpu_values(const gpu_view v, __global const q_table *t, const
     if (quant) {
         q = qparams_at(v, t, row, lo, hi);
     }
+#if ADDS_CODES
+    if (adds_codes(t)) {
+        *qparams = q;
+#pragma unroll
+        for (int k = 0; k < CHUNKS; k++) {
+            x[k] = q_packed_code(x[k], q, t->qmin, t->qmax);
+        }
+        return;
+    }
+#endif
 #pragma unroll
     for (int k = 0; quant && k < CHUNKS; k++) {
         x[k] = q.exact ? q_fake_quant_exact(x[k], q, ARITHMETIC(t)) : q_fake_quant(x[k], q, t->qmin, t->qmax, ARITHMETIC(t));
@@ -97,7 +107,8 @@ static inline void gpu_bag(const gpu_view v, __global const q_table *t, __global
                 continue;
             }
 #endif
-            gpu_values(v, t, row[u], x[u]);
+            q_qparams q = {1.0f, 0.0f, 1.0f, 0};
+            gpu_values(v, t, row[u], x[u], &q);
             if (row[u] < 0) {
                 continue;
             }
@@ -108,6 +119,8 @@ static inline void gpu_bag(const gpu_view v, __global const q_table *t, __global
                 const lane_int wins = count == 0 ? (lane_int)(-1) : (lane_int)((x[u][k] > acc[k]) | (x[u][k] != x[u][k]));
                 acc[k] = wins ? x[u][k] : acc[k];
                 best[k] = wins ? (lane_int)((int)(v.begin + i + u)) : best[k];
+#elif ADDS_CODES
+                acc[k] = adds_codes(t) ? fma((QV)(psw * q.scale), x[u][k], acc[k] + (QV)(psw * q.zero)) : gpu_pool(t, acc[k], x[u][k], psw);
 #else
                 acc[k] = gpu_pool(t, acc[k], x[u][k], psw);
 #endif
@@ -134,6 +147,12 @@ static inline void gpu_pool_wide(const gpu_view v, __global const q_table *t, co
     const int quant = (USES & USES_QUANT) != 0 && (!(USES & USES_FLOAT) || (t->flags & Q_FAKE_QUANT_ON));
     for (int c = v.column; c < v.dim; c += LANES * VEC) {
         QV x = READ(w + c);
+#if ADDS_CODES
+        if (adds_codes(t)) {
+            WRITE(fma((QV)(psw * q.scale), q_packed_code(x, q, t->qmin, t->qmax), READ(out + c) + (QV)(psw * q.zero)), out + c);
+            continue;
+        }
+#endif
         x = quant ? q_fake_quant(x, q, t->qmin, t->qmax, ARITHMETIC(t)) : x;
         x = (USES & USES_NORM) ? x * factor : x;
         const QV acc = READ(out + c);

@@ -21,3 +21,9 @@
 #define ARITHMETIC(t) ((t)->arithmetic)
 #endif
 
+
+/* Sums of fake-quantised rows under the packed arithmetic run as the packed forward's: acc = fma(w * scale, code, acc + w * bias). */
+#define ADDS_CODES ((USES & USES_PACKED) && MODE != Q_MODE_MAX && MODE != Q_MODE_NONE)
+static inline int adds_codes(__global const q_table *t) {
+    return ARITHMETIC(t) == Q_PACKED && (t->flags & Q_FAKE_QUANT_ON) && !(t->flags & Q_HAS_NORM);
+}

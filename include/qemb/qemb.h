@@ -179,6 +179,9 @@ typedef enum qemb_layout {
     QEMB_LAYOUT_PLANAR = 3         /* codes and qparams in planes of their own, nothing padded (qemb) */
 } qemb_layout;
 
+/* Scale and bias of planar rows: fp32, bf16, or bf16 with the scale rounded up to a power of two. */
+typedef enum qemb_qparams { QEMB_QPARAMS_FP32 = 0, QEMB_QPARAMS_BF16 = 1, QEMB_QPARAMS_POW2 = 2 } qemb_qparams;
+
 typedef struct qemb_qconfig {
     int32_t quant_min, quant_max; /* quant_min < quant_max, both in 0..255 or -128..127, 0 among them. Both 0: no qconfig, refused */
     qemb_observer observer;
@@ -186,6 +189,8 @@ typedef struct qemb_qconfig {
     float eps;                    /* a smaller scale becomes 1; 0 means 2^-23 */
     qemb_arithmetic arithmetic;
     qemb_layout layout;           /* of the `packed` arithmetic */
+    qemb_qparams qparams;         /* of its planar layout */
+    bool symmetric;               /* of its planar layout: bias = -scale * 2^(bits-1) */
     bool observer_off;            /* start with the observer off */
     bool fake_quant_off;          /* start with fake quantisation off: rows are looked up in float32 */
 } qemb_qconfig;
@@ -521,6 +526,116 @@ QEMB_API qemb_status qemb_optimizer_write_state(qemb_optimizer *optimizer, int32
  * `fake_quant_from` and on from it; the observer is off from forward `observer_until` on. 0: not scheduled. One table or QEMB_ALL_TABLES.
  * Compiles, so that the forwards need not. Errors RANGE (negative), INDEX. */
 QEMB_API qemb_status qemb_embedding_bag_set_schedule(qemb_embedding_bag *bag, int32_t table, int64_t fake_quant_from, int64_t observer_until);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Packed tables: rows of 8-, 4- or 2-bit codes with their qparams, served by every mode that training has
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct qemb_packed qemb_packed; /* T packed tables looked up together: what a module becomes for serving */
+
+/* How rows are stored. A row is ceil(D * bits / 8) code bytes (spare bits of the last are 0), and scale and bias, the value of code 0:
+ *   value = fma(scale, code, bias)
+ * torch_rowwise, rowwise_half and fbgemm rows are the peers' byte for byte (kernels_cl/shared/row_layout.h), odd D too. Their fp16
+ * qparams are subnormal for rows under about 1e-3 of range, and lose steps there; planar has fp32 or bf16 ones, and may be symmetric
+ * (bias = -scale * 2^(bits-1), not stored): a 4-bit row of 16 takes 12 bytes with bf16, 10 when symmetric. */
+typedef struct qemb_packed_format {
+    qemb_layout layout;
+    int32_t bits;            /* 8, 4 or 2 */
+    int32_t row_alignment;   /* fbgemm: 1 or 16 bytes; 0 means 1 */
+    qemb_qparams qparams;    /* planar only */
+    bool symmetric;          /* planar only */
+} qemb_packed_format;
+
+/* Bytes of a row of D columns, scale and bias included except for planar; and of its scale and bias (planar: in their own plane). */
+QEMB_API qemb_status qemb_packed_row_bytes(const qemb_packed_format *format, int64_t embedding_dim, int64_t *row_bytes, int64_t *qparams_bytes);
+
+/* Where a row's range comes from:
+ *   minmax    its own minimum and maximum: the peers' direct packers
+ *   observer  the module's observer after one more observation, as torch's convert makes it. Under a torch arithmetic the qparams and
+ *             codes are those of nnq.EmbeddingBag.from_float; under `packed` those of the module's next forward
+ *   greedy    choose_qparams_optimized(200 bins, ratio 0.16): narrowed while the squared error falls
+ *   given     ranges[t][row] = {min, max}; values outside are clamped */
+typedef enum qemb_pack_method { QEMB_PACK_MINMAX = 0, QEMB_PACK_OBSERVER = 1, QEMB_PACK_GREEDY = 2, QEMB_PACK_GIVEN = 3 } qemb_pack_method;
+
+/* Without this flag a row whose scale or bias would be stored as infinity (fp16: beyond 65504) is refused (RANGE, with its number). */
+#define QEMB_PACK_AS_PEER 1u
+
+/* All tables in one format. format.bits 0 takes each table's own width. row_map (or NULL) holds for each table NULL or one entry for each
+ * of its rows: -1 drops the row (its lookups contribute nothing, as padding), m >= 0 makes it packed row m; packed rows are 0..max(m), each
+ * named at least once, the first row named wins. */
+typedef struct qemb_packed_desc {
+    qemb_packed_format format;
+    qemb_pack_method method;
+    const float *const *ranges; /* [T] of [E][2]; only with QEMB_PACK_GIVEN */
+    const int32_t *const *row_map;
+    uint32_t flags; /* QEMB_PACK_AS_PEER */
+} qemb_packed_desc;
+
+/* Packs every table of a module; mode, padding_idx, max_norm and features come along. desc NULL: each table in the layout and width of its
+ * qconfig, method observer. Waits. Errors NONFINITE (a row with NaN or inf, by number), RANGE (see QEMB_PACK_AS_PEER), STATE (never
+ * observed), ARG, SHAPE, UNSUPPORTED (observer: a torch qconfig with negative codes, more codes than bits, or a symmetric target). */
+QEMB_API qemb_status qemb_packed_create(qemb_embedding_bag *bag, const qemb_packed_desc *desc, qemb_packed **packed);
+QEMB_API void qemb_packed_destroy(qemb_packed *packed);
+
+/* One packed table as bytes: rows[num_rows][row_bytes] and, planar, qparams[num_rows][qparams_bytes]. num_rows is num_embeddings, or with
+ * a row_map[num_embeddings] the rows it points into. */
+typedef struct qemb_packed_table {
+    const char *name;
+    int64_t num_embeddings, embedding_dim, num_rows; /* num_rows 0 without row_map: num_embeddings */
+    qemb_packed_format format;
+    bool has_padding_idx;
+    int64_t padding_idx;
+    bool has_max_norm;
+    float max_norm, norm_type;
+    const void *rows;
+    int64_t rows_bytes; /* must be num_rows * row_bytes */
+    const void *qparams;
+    int64_t qparams_bytes; /* must be num_rows * qparams_bytes */
+    const int32_t *row_map;
+} qemb_packed_table;
+
+typedef struct qemb_packed_import_desc {
+    const qemb_packed_table *tables; /* [T] */
+    int32_t num_tables;
+    const int32_t *feature_table; /* as in qemb_collection_desc */
+    int32_t num_features;
+    qemb_bag_options options;
+    bool unpooled;  /* an embedding: one row a lookup */
+    uint32_t flags; /* QEMB_PACK_AS_PEER: infinite and NaN qparams are taken */
+} qemb_packed_import_desc;
+
+/* Tables from bytes, copied. Every size, scale, bias and map entry is checked. Errors CORRUPT (sizes, qparams), INDEX (map), ARG, SHAPE. */
+QEMB_API qemb_status qemb_packed_import(qemb_context *ctx, const qemb_packed_import_desc *desc, qemb_packed **packed);
+
+/* The same tables in another format. Rows whose scale and bias the new format holds exactly, at the same width, keep their codes; others
+ * are unpacked and packed by minmax. Waits. */
+QEMB_API qemb_status qemb_packed_convert(qemb_packed *source, const qemb_packed_format *format, uint32_t flags, qemb_packed **packed);
+
+/* Shape as created; of a table everything but the bytes (rows, qparams NULL; row_map lives as long as the object). */
+typedef struct qemb_packed_info {
+    int32_t num_tables, num_features;
+    int64_t output_dim;
+    qemb_bag_options options;
+    bool pooled;
+    int64_t bytes; /* of all rows, qparams and maps */
+} qemb_packed_info;
+QEMB_API qemb_status qemb_packed_get_info(const qemb_packed *packed, qemb_packed_info *info);
+QEMB_API qemb_status qemb_packed_get_table(const qemb_packed *packed, int32_t table, qemb_packed_table *description);
+
+/* Packed rows [first, first + count) as bytes (qparams: planar only, else NULL), or as floats. They wait. */
+QEMB_API qemb_status qemb_packed_read_rows(qemb_packed *packed, int32_t table, int64_t first, int64_t count, void *rows, void *qparams);
+QEMB_API qemb_status qemb_packed_unpack(qemb_packed *packed, int32_t table, int64_t first, int64_t count, float *values);
+
+/* qemb_batch_set and qemb_batch_set_device against packed tables. */
+QEMB_API qemb_status qemb_packed_batch_set(const qemb_packed *packed, qemb_batch *batch, const qemb_input *input);
+QEMB_API qemb_status qemb_packed_batch_set_device(const qemb_packed *packed, qemb_batch *batch, const qemb_device_input *input);
+
+/* out[b][c] = pool over i in bag b of the row's value. Sum, mean and weights: acc = fma(w * scale, code, acc + w * bias) from 0, w = 1
+ * without weights [FBGEMM RefImplementations.cc, qembeddingbag.cpp], a mean divides at the end; max, max_norm and unpooled rows take
+ * fma(scale, code, bias) and go on as qemb_embedding_bag_forward does. A module trained under QEMB_ARITHMETIC_PACKED gives these very
+ * bits in training. dtype float32, float16 or bfloat16 (rounded half to even at the end). Errors STATE, SHAPE, DTYPE. Returns before the
+ * device is done. */
+QEMB_API qemb_status qemb_packed_forward(qemb_packed *packed, qemb_batch *batch, qemb_buffer *out, qemb_dtype dtype);
 
 #ifdef __cplusplus
 }

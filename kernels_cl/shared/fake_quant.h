@@ -21,13 +21,6 @@
 #endif
 #define Q_SPLAT(s) ((QV)(s))
 
-/* Address space of table descriptors. */
-#ifdef __OPENCL_VERSION__
-#define Q_TABLE_SPACE __global
-#else
-#define Q_TABLE_SPACE
-#endif
-
 /* Division and square root correctly rounded: the operators where the device has them so (probed), else integer arithmetic. */
 #ifdef Q_SOFT_DIVISION
 #define Q_DIV(a, b) q_div_soft((a), (b))
@@ -110,6 +103,41 @@ static inline q_qparams q_qparams_torch(const float min_val, const float max_val
     return p;
 }
 
+/* The smallest power of two that is at least |x|, with x's sign; 2^-126 at the least. */
+static inline float q_power_of_two(const float x) {
+    const q_u32 u = q_bits(x);
+    return x == 0.0f || x != x ? x : q_from_bits((u & 0x80000000u) | (((u & 0x7fffffffu) + 0x7fffffu) & 0x7f800000u));
+}
+
+/* Scale, bias and code inverse as the packer of a layout makes them from a row's range, scale and bias as the layout stores them. PyTorch's
+ * 8-bit rows have a rule of their own (the 1e-8, scale 0 for a constant row); all others take codes with the stored numbers. A bias that
+ * rounds above the only value of a constant row gives a negative scale, as it does in FBGEMM; codes and values come out right. */
+static inline q_qparams q_qparams_packed(const Q_TABLE_SPACE q_table *t, const float min_val, const float max_val) {
+    q_qparams p;
+    p.exact = 0;
+    if (t->layout == Q_TORCH_ROWWISE && t->bits == 8) {
+        const float range = max_val - min_val;
+        p.scale = Q_DIV(range, 255.0f);
+        p.zero = min_val;
+        p.inverse = Q_DIV(255.0f, range + 1e-8f);
+        return p;
+    }
+    const q_i32 number = q_number(t->layout, t->bits, t->qparams);
+    const float middle = (float)(1 << (t->bits - 1));
+    const float bias = q_round_number(min_val, number);
+    const float largest = max_val > -min_val ? max_val : -min_val;
+    const float range = t->qparams & Q_SYMMETRIC ? largest : max_val - bias;
+    const float steps = t->qparams & Q_SYMMETRIC ? middle - 1.0f : 2.0f * middle - 1.0f;
+    const float ideal = range == 0.0f ? 1.0f : Q_DIV(range, steps);
+    const float scale = q_round_number((t->qparams & Q_QPARAMS_KIND) == Q_QPARAMS_POW2 ? q_power_of_two(ideal) : ideal, number);
+    const float inverse = Q_DIV(1.0f, scale);
+    const q_i32 usable = scale != 0.0f && !(Q_ABS(inverse) > 3.4028234e38f);
+    p.scale = usable ? scale : 1.0f;
+    p.inverse = usable ? inverse : 1.0f;
+    p.zero = t->qparams & Q_SYMMETRIC ? -(p.scale * middle) : bias;
+    return p;
+}
+
 /* Whether every element of a row with range (lo, hi) has a code in range without clamping: the code of x is rint((x - min)/s) up to an
  * error below 2^-22 |z| + 2^-14, which is below 1/2 while |z| < 2^20. */
 static inline q_i32 q_is_exact(const q_qparams p, const float qmin, const float min_val, const float max_val, const float lo, const float hi) {
@@ -118,8 +146,11 @@ static inline q_i32 q_is_exact(const q_qparams p, const float qmin, const float 
 
 /* Qparams of a row from its observed range; (lo, hi) is what the row holds now. */
 static inline q_qparams q_row_qparams(const Q_TABLE_SPACE q_table *t, const float min_val, const float max_val, const float lo, const float hi) {
+    if (t->arithmetic == Q_PACKED) {
+        return q_qparams_packed(t, min_val, max_val);
+    }
     q_qparams p = q_qparams_torch(min_val, max_val, t->range, t->inverse_range, t->eps, t->arithmetic);
-    p.exact = t->arithmetic != Q_PACKED && q_is_exact(p, t->qmin, min_val, max_val, lo, hi);
+    p.exact = q_is_exact(p, t->qmin, min_val, max_val, lo, hi);
     return p;
 }
 
@@ -180,12 +211,16 @@ static inline QV q_dequant_cpu_exact(const QV q, const float zero, const float s
     return p + Q_FMA(l, -s, Q_FMA(h, s, -p));
 }
 
+/* Codes as the packers take them. */
+static inline QV q_packed_code(const QV x, const q_qparams p, const float qmin, const float qmax) {
+    const QV t = (x - Q_SPLAT(p.zero)) * Q_SPLAT(p.inverse);
+    return q_clamp(q_raw_code(t, qmin, qmax), qmin, qmax);
+}
+
 /* Fake-quantised elements of a row, for any qparams. */
 static inline QV q_fake_quant(const QV x, const q_qparams p, const float qmin, const float qmax, const q_i32 arithmetic) {
     if (arithmetic == Q_PACKED) {
-        const QV t = (x - Q_SPLAT(p.zero)) * Q_SPLAT(p.inverse);
-        const QV q = q_clamp(q_raw_code(t, qmin, qmax), qmin, qmax);
-        return Q_FMA(Q_SPLAT(p.scale), q, Q_SPLAT(p.zero));
+        return Q_FMA(Q_SPLAT(p.scale), q_packed_code(x, p, qmin, qmax), Q_SPLAT(p.zero));
     }
     const QV t = Q_FMA(x, Q_SPLAT(p.inverse), Q_SPLAT(p.zero));
     const QV q = q_clamp(q_raw_code(t, qmin, qmax), qmin, qmax);

@@ -26,6 +26,13 @@ typedef int64_t q_i64;
 typedef uint64_t q_u64;
 #endif
 
+/* Address space of tables: descriptors and packed rows. */
+#ifdef __OPENCL_VERSION__
+#define Q_TABLE_SPACE __global
+#else
+#define Q_TABLE_SPACE
+#endif
+
 /* q_table.flags */
 #define Q_OBSERVER_ON   1 /* a forward observes the rows it reads */
 #define Q_FAKE_QUANT_ON 2 /* a forward fake-quantises; else it looks up float rows */
@@ -69,8 +76,10 @@ typedef struct q_table {
     float averaging; /* averaging constant */
     float max_norm, norm_type;
     q_i32 observer, arithmetic, layout, bits;
-    q_i32 group; /* of slabs: which launch sees the table */
-    q_i32 spare[3];
+    q_i32 group;     /* of slabs: which launch sees the table */
+    q_i32 row_bytes; /* packed tables: from one row to the next. base and state_base count bytes there (row_layout.h) */
+    q_i32 qparams;   /* of the planar layout: Q_QPARAMS_*, Q_SYMMETRIC */
+    q_i32 spare;
 } q_table;
 
 /* One feature, 16 bytes: which table, which number in the input, which first column of the output. */
@@ -200,5 +209,40 @@ typedef struct q_row_sort {
 #define Q_SORT_RUNS    0 /* distinct rows */
 #define Q_SORT_LOOKUPS 1 /* lookups that have a row */
 #define Q_SORT_PARTS   2 /* parts of runs longer than Q_PART */
+
+/* row_pack: source rows [first, first + count) of one slab become packed rows [target, target + count) of one slab. */
+typedef struct q_row_pack {
+    q_i64 first, target, count;
+    q_i64 observations; /* that the observer state must include */
+    q_i64 ranges_at;    /* method `given`: ranges[ranges_at + 2 i] = min, then max */
+    q_i32 table, target_table, method;
+    q_i32 as_peer; /* infinite scales and biases are stored */
+} q_row_pack;
+
+/* Status words of row_pack: the first row of the launch that cannot be packed. */
+#define Q_PACK_NONFINITE 0 /* holds NaN or inf */
+#define Q_PACK_INFINITE  1 /* its scale or bias would be stored as infinity */
+#define Q_PACK_WORDS     2
+
+/* q_row_pack.method: the values of qemb_pack_method. */
+#define Q_PACK_MINMAX   0
+#define Q_PACK_OBSERVER 1
+#define Q_PACK_GREEDY   2
+#define Q_PACK_GIVEN    3
+
+/* row_unpack: values[count][dim] of packed rows [first, first + count) of one slab; row_convert: packed rows to packed rows. */
+typedef struct q_row_unpack {
+    q_i64 first, target, count;
+    q_i64 values_at;
+    q_i32 table, target_table;
+    q_i32 as_peer, spare;
+} q_row_unpack;
+
+/* packed_forward: features [first_feature, first_feature + num_features). */
+typedef struct q_packed_forward {
+    q_batch batch;
+    q_i64 out_at, out_stride;
+    q_i32 first_feature, num_features;
+} q_packed_forward;
 
 #endif

@@ -76,6 +76,39 @@ typedef struct qemb__row_update_args {
     qemb_buffer *const *m; /* [slabs] state: one number an element; NULL: none */
     qemb_buffer *const *v; /* one number an element, or a row */
 } qemb__row_update_args;
+/* Source rows [first, first + count) become packed rows [target_first, target_first + count). */
+typedef struct qemb__row_pack_args {
+    const qemb__tables *source;
+    int32_t source_table;
+    int64_t first;
+    const qemb__tables *target; /* packed: the slabs' weight buffers hold bytes */
+    int32_t table;
+    int64_t target_first, count;
+    int32_t method;      /* Q_PACK_* */
+    bool as_peer;
+    int64_t step;        /* of the observation that method observer includes */
+    qemb_buffer *ranges; /* float [count][2], method given; else NULL */
+    qemb_buffer *status; /* Q_PACK_WORDS words: smallest bad row, counted from first */
+} qemb__row_pack_args;
+
+/* row_unpack: values[count][dim] of packed rows. row_convert: the same rows into `target`; values is work for one row of the reference. */
+typedef struct qemb__row_unpack_args {
+    const qemb__tables *source;
+    const qemb__tables *target;
+    int32_t table;
+    int64_t first, count;
+    qemb_buffer *values;
+    qemb_buffer *status;
+    bool as_peer;
+} qemb__row_unpack_args;
+
+typedef struct qemb__packed_forward_args {
+    const qemb__tables *tables;
+    const qemb__batch_view *batch;
+    const qemb_buffer *maps; /* int32, Q_MAP_AT; NULL: no table has one */
+    qemb_buffer *out;
+    qemb_dtype dtype;
+} qemb__packed_forward_args;
 
 struct qemb__ops {
     const char *name;
@@ -104,6 +137,13 @@ struct qemb__ops {
     qemb_status (*row_update)(qemb_context *ctx, const qemb__row_update_args *args);
     /* compiles what row_update takes for batches from the host; NULL where there is nothing to compile */
     qemb_status (*row_update_prepare)(qemb_context *ctx, const qemb__row_update_args *args);
+
+    qemb_status (*row_pack)(qemb_context *ctx, const qemb__row_pack_args *args);
+    qemb_status (*row_unpack)(qemb_context *ctx, const qemb__row_unpack_args *args);
+    qemb_status (*row_convert)(qemb_context *ctx, const qemb__row_unpack_args *args);
+    /* compiles what a forward of these packed tables needs */
+    qemb_status (*packed_prepare)(qemb_context *ctx, const qemb__tables *tables, bool mapped);
+    qemb_status (*packed_forward)(qemb_context *ctx, const qemb__packed_forward_args *args);
 };
 
 /* Opens an engine into a context: fills ops, engine, report. */

@@ -9,6 +9,8 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "core/ops.h"
+#include "kernels_cl/shared/math.h"
+#include "kernels_cl/shared/row_layout.h"
 
 _Static_assert(sizeof(q_table) == 128, "q_table is 128 bytes on both sides");
 _Static_assert(sizeof(q_feature) == 16, "q_feature is 16 bytes on both sides");
@@ -51,6 +53,7 @@ static uint32_t describe_quantisation(const qemb_qconfig *q, q_table *t) {
     t->observer = (q_i32)q->observer;
     t->arithmetic = (q_i32)q->arithmetic;
     t->layout = (q_i32)q->layout;
+    t->qparams = (q_i32)q->qparams | (q->symmetric ? Q_SYMMETRIC : 0);
     int32_t codes = q->quant_max - q->quant_min;
     t->bits = codes <= 3 ? 2 : codes <= 15 ? 4 : 8;
     uint32_t uses = q->fake_quant_off ? QEMB__USES_FLOAT : arithmetic[q->arithmetic];
@@ -75,7 +78,7 @@ static bool keeps_state(const qemb_qconfig *q) {
 }
 
 /* Adds an empty slab and returns its number. A new group begins when the last one has no room for `together` slabs. */
-static int32_t new_slab(qemb__tables *s, int32_t together) {
+int32_t qemb__tables_new_slab(qemb__tables *s, int32_t together) {
     qemb__group *g = s->num_groups ? &s->group[s->num_groups - 1] : NULL;
     if (!g || g->num_slabs + together > QEMB__GROUP_SLABS) {
         g = &s->group[s->num_groups++];
@@ -85,6 +88,14 @@ static int32_t new_slab(qemb__tables *s, int32_t together) {
     return s->num_slabs++;
 }
 
+int32_t qemb__tables_group_of(const qemb__tables *s, int32_t slab) {
+    int32_t g = 0;
+    while (slab >= s->group[g].first_slab + s->group[g].num_slabs) {
+        g++;
+    }
+    return g;
+}
+
 /* Gives table `t` its place: the caller's buffer, several slabs of its own, or the end of the slab filled last (*open, or -1). */
 static qemb_status place(qemb__tables *s, int32_t t, const qemb_table_desc *d, int32_t *open, int32_t *group_of) {
     q_table *table = &s->table[t];
@@ -92,7 +103,7 @@ static qemb_status place(qemb__tables *s, int32_t t, const qemb_table_desc *d, i
     const int64_t state_limit = s->ctx->report.max_allocation_bytes / (int64_t)sizeof(q_state);
     const int64_t elements = table->rows * table->dim;
     if (d->weight_buffer) {
-        int32_t n = new_slab(s, 1);
+        int32_t n = qemb__tables_new_slab(s, 1);
         s->slab[n] = (qemb__slab){.weight = d->weight_buffer, .rows = table->rows, .elements = elements};
         s->slab_of[t] = n;
         table->base = (int64_t)(d->weight_buffer->offset / sizeof(float)); /* kernels see the memory, not the buffer's start */
@@ -107,7 +118,7 @@ static qemb_status place(qemb__tables *s, int32_t t, const qemb_table_desc *d, i
                               s->name[t], (long long)table->rows, table->dim, (long long)slabs, QEMB__GROUP_SLABS);
         }
         for (int64_t k = 0; k < slabs; k++) {
-            int32_t n = new_slab(s, k ? 1 : (int32_t)slabs);
+            int32_t n = qemb__tables_new_slab(s, k ? 1 : (int32_t)slabs);
             int64_t rows = qemb__min_i64((int64_t)1 << shift, table->rows - (k << shift));
             s->slab[n] = (qemb__slab){.rows = rows, .elements = rows * table->dim, .owned = true};
             s->slab_of[t] = k ? s->slab_of[t] : n;
@@ -116,7 +127,7 @@ static qemb_status place(qemb__tables *s, int32_t t, const qemb_table_desc *d, i
     } else {
         int32_t n = *open;
         if (n < 0 || s->slab[n].elements + elements > limit || s->slab[n].rows + table->rows > state_limit) {
-            n = new_slab(s, 1);
+            n = qemb__tables_new_slab(s, 1);
             s->slab[n] = (qemb__slab){.owned = true};
             *open = n;
         }
@@ -127,24 +138,20 @@ static qemb_status place(qemb__tables *s, int32_t t, const qemb_table_desc *d, i
         s->slab[n].rows += table->rows;
         s->slab_of[t] = n;
     }
-    int32_t g = 0;
-    while (s->slab_of[t] >= s->group[g].first_slab + s->group[g].num_slabs) {
-        g++;
-    }
-    table->slab = s->slab_of[t] - s->group[g].first_slab;
-    table->group = g;
-    group_of[t] = g;
+    group_of[t] = qemb__tables_group_of(s, s->slab_of[t]);
+    table->group = group_of[t];
+    table->slab = s->slab_of[t] - s->group[group_of[t]].first_slab;
     return QEMB_OK;
 }
 
 /* Features in input order, then brought together by group (stable). */
-static void order_features(qemb__tables *s, const qemb_collection_desc *desc, const int32_t *group_of) {
+void qemb__tables_order_features(qemb__tables *s, const int32_t *feature_table, const int32_t *group_of) {
     int32_t n = 0;
     for (int32_t g = 0; g < s->num_groups; g++) {
         int64_t column = 0;
         s->group[g].first_feature = n;
         for (int32_t f = 0; f < s->num_features; f++) {
-            int32_t t = desc->feature_table ? desc->feature_table[f] : f;
+            int32_t t = feature_table ? feature_table[f] : f;
             if (group_of[t] == g) {
                 s->feature[n++] = (q_feature){.table = t, .index = f, .column = column};
             }
@@ -234,7 +241,7 @@ done:
     return st;
 }
 
-static qemb_status allocate(qemb_context *ctx, int32_t num_tables, int32_t num_features, qemb__tables **out) {
+qemb_status qemb__tables_allocate(qemb_context *ctx, int32_t num_tables, int32_t num_features, qemb__tables **out) {
     qemb_status st = QEMB_OK;
     void *block = NULL;
     qemb__tables *s = NULL;
@@ -256,7 +263,7 @@ done:
     return st;
 }
 
-static qemb_status upload(qemb__tables *s) {
+qemb_status qemb__tables_upload(qemb__tables *s) {
     qemb_status st = QEMB_OK;
     TRY(qemb__buffer_create(s->ctx, (size_t)s->num_tables * sizeof(q_table), &s->table_buffer));
     TRY(qemb__buffer_create(s->ctx, (size_t)s->num_features * sizeof(q_feature), &s->feature_buffer));
@@ -269,7 +276,7 @@ done:
 qemb_status qemb__tables_share(const qemb__tables *source, const qemb_qconfig *qconfig, qemb__tables **out) {
     qemb_status st = QEMB_OK;
     qemb__tables *s = NULL;
-    TRY(allocate(source->ctx, source->num_tables, source->num_features, &s));
+    TRY(qemb__tables_allocate(source->ctx, source->num_tables, source->num_features, &s));
     s->mode = source->mode;
     s->total_rows = source->total_rows;
     s->output_dim = source->output_dim;
@@ -294,7 +301,7 @@ qemb_status qemb__tables_share(const qemb__tables *source, const qemb_qconfig *q
             TRY(qemb__tables_need_state(s, t));
         }
     }
-    TRY(upload(s));
+    TRY(qemb__tables_upload(s));
     *out = s;
     s = NULL;
 done:
@@ -307,7 +314,7 @@ qemb_status qemb__tables_create(qemb_context *ctx, const qemb_collection_desc *d
     qemb__tables *s = NULL;
     void *group_of = NULL;
     int32_t open = -1;
-    TRY(allocate(ctx, desc->num_tables, desc->feature_table ? desc->num_features : desc->num_tables, &s));
+    TRY(qemb__tables_allocate(ctx, desc->num_tables, desc->feature_table ? desc->num_features : desc->num_tables, &s));
     TRY(qemb__calloc(s->num_tables, sizeof(int32_t), &group_of));
     s->mode = mode;
     for (int32_t t = 0; t < s->num_tables; t++) {
@@ -321,7 +328,7 @@ qemb_status qemb__tables_create(qemb_context *ctx, const qemb_collection_desc *d
         s->max_dim = s->table[t].dim > s->max_dim ? s->table[t].dim : s->max_dim;
         TRY(place(s, t, d, &open, group_of));
     }
-    order_features(s, desc, group_of);
+    qemb__tables_order_features(s, desc->feature_table, group_of);
     for (int32_t n = 0; n < s->num_slabs; n++) {
         if (s->slab[n].owned) {
             TRY(qemb__buffer_create(ctx, (size_t)s->slab[n].elements * sizeof(float), &s->slab[n].weight));
@@ -333,7 +340,7 @@ qemb_status qemb__tables_create(qemb_context *ctx, const qemb_collection_desc *d
             TRY(qemb__tables_need_state(s, t));
         }
     }
-    TRY(upload(s));
+    TRY(qemb__tables_upload(s));
     *out = s;
     s = NULL;
 done:

@@ -59,6 +59,14 @@ qemb_status qemb__tables_create(qemb_context *ctx, const qemb_collection_desc *d
 qemb_status qemb__tables_share(const qemb__tables *source, const qemb_qconfig *qconfig, qemb__tables **out);
 void qemb__tables_destroy(qemb__tables *tables);
 
+/* For whoever describes tables of its own (packed_tables.c): the empty object; a slab more (a new group begins when the last has no room for
+ * `together`), its number; the group of a slab; features in their order, once group_of each table is known; the device copies. */
+qemb_status qemb__tables_allocate(qemb_context *ctx, int32_t num_tables, int32_t num_features, qemb__tables **out);
+int32_t qemb__tables_new_slab(qemb__tables *tables, int32_t together);
+int32_t qemb__tables_group_of(const qemb__tables *tables, int32_t slab);
+void qemb__tables_order_features(qemb__tables *tables, const int32_t *feature_table, const int32_t *group_of);
+qemb_status qemb__tables_upload(qemb__tables *tables);
+
 /* Uploads descriptors if they changed. */
 qemb_status qemb__tables_flush(qemb__tables *tables);
 

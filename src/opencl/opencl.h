@@ -78,6 +78,11 @@ qemb_status qemb__cl_batch_check(qemb_context *ctx, const qemb__batch_check_args
 qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args *args);
 qemb_status qemb__cl_bag_forward_prepare(qemb_context *ctx, const qemb__tables *tables);
 qemb_status qemb__cl_row_observe(qemb_context *ctx, const qemb__row_observe_args *args);
+qemb_status qemb__cl_row_pack(qemb_context *ctx, const qemb__row_pack_args *args);
+qemb_status qemb__cl_row_unpack(qemb_context *ctx, const qemb__row_unpack_args *args);
+qemb_status qemb__cl_row_convert(qemb_context *ctx, const qemb__row_unpack_args *args);
+qemb_status qemb__cl_packed_prepare(qemb_context *ctx, const qemb__tables *tables, bool mapped);
+qemb_status qemb__cl_packed_forward(qemb_context *ctx, const qemb__packed_forward_args *args);
 qemb_status qemb__cl_row_sort(qemb_context *ctx, const qemb__row_sort_args *args);
 qemb_status qemb__cl_bag_backward(qemb_context *ctx, const qemb__bag_backward_args *args);
 qemb_status qemb__cl_row_update(qemb_context *ctx, const qemb__row_update_args *args);

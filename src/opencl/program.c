@@ -11,7 +11,8 @@
 #include "opencl/opencl.h"
 
 static const char prelude[] = "#pragma OPENCL FP_CONTRACT OFF\n";
-static const char *const shared_files[] = {"shared/types.h", "shared/math.h", "shared/fake_quant.h", "shared/batch.h", "shared/vector16.h"};
+static const char *const shared_files[] = {"shared/types.h",      "shared/math.h",  "shared/row_layout.h", "shared/fake_quant.h",
+                                           "shared/row_quantise.h", "shared/batch.h", "shared/vector16.h"};
 enum { NUM_SHARED = sizeof shared_files / sizeof *shared_files, MAX_PIECES = 64, MAX_TEXTS = NUM_SHARED + MAX_PIECES + 1 };
 
 static const qemb__kernel_file *embedded(const char *name) {

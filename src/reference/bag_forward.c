@@ -4,6 +4,22 @@
 #include "base/memory.h"
 #include "reference/reference.h"
 
+/* Sums of fake-quantised rows under the packed arithmetic run as the packed forward's: acc = fma(w * scale, code, acc + w * bias). */
+static bool adds_codes(const qemb__tables *s, const q_table *t) {
+    return t->arithmetic == Q_PACKED && (t->flags & Q_FAKE_QUANT_ON) && !(t->flags & Q_HAS_NORM) && (s->mode == Q_MODE_SUM || s->mode == Q_MODE_MEAN);
+}
+
+static void add_codes(const qemb__bag_forward_args *args, int32_t table, int64_t row, float weight, float *out) {
+    const q_table *t = &args->tables->table[table];
+    const float *x = qemb__ref_row(args->tables, table, row);
+    const q_qparams q = qemb__ref_qparams(args->tables, table, row, args->step);
+    const float scale = weight * q.scale;
+    const float bias = weight * q.zero;
+    for (int32_t c = 0; c < t->dim; c++) {
+        out[c] = Q_FMA(scale, q_packed_code(x[c], q, t->qmin, t->qmax), out[c] + bias);
+    }
+}
+
 /* One bag of one feature. `value` has room for a row and its norm tree. */
 static void forward_bag(const qemb__bag_forward_args *args, const q_feature *f, int64_t bag, float *value) {
     const qemb__tables *s = args->tables;
@@ -25,6 +41,11 @@ static void forward_bag(const qemb__bag_forward_args *args, const q_feature *f, 
     for (int64_t p = begin; p < end; p++) {
         const int64_t row = qemb__ref_index(b, p);
         if ((uint64_t)row >= (uint64_t)t->rows || (row == t->padding_idx && s->mode != Q_MODE_NONE)) {
+            continue;
+        }
+        if (adds_codes(s, t)) {
+            add_codes(args, f->table, row, weights ? weights[p] : 1.0f, out);
+            count++;
             continue;
         }
         qemb__ref_lookup(s, f->table, row, args->step, value);

@@ -66,6 +66,11 @@ static qemb_status prepare(qemb_context *ctx, const qemb__tables *tables) {
     return QEMB_OK;
 }
 
+static qemb_status packed_prepare(qemb_context *ctx, const qemb__tables *tables, bool mapped) {
+    (void)mapped;
+    return prepare(ctx, tables);
+}
+
 static const qemb__ops reference_ops = {
     .name = "reference",
     .close = close_engine,
@@ -85,6 +90,11 @@ static const qemb__ops reference_ops = {
     .row_sort = qemb__ref_row_sort,
     .bag_backward = qemb__ref_bag_backward,
     .row_update = qemb__ref_row_update,
+    .row_pack = qemb__ref_row_pack,
+    .row_unpack = qemb__ref_row_unpack,
+    .row_convert = qemb__ref_row_convert,
+    .packed_prepare = packed_prepare,
+    .packed_forward = qemb__ref_packed_forward,
 };
 
 qemb_status qemb__reference_open(qemb_context *ctx) {

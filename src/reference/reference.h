@@ -9,7 +9,9 @@
 
 #define QV float
 #include "kernels_cl/shared/math.h"
+#include "kernels_cl/shared/row_layout.h"
 #include "kernels_cl/shared/fake_quant.h"
+#include "kernels_cl/shared/row_quantise.h"
 
 /* Row `row` of a table: its weights, its observer state (NULL if the table keeps none). */
 float *qemb__ref_row(const qemb__tables *tables, int32_t table, int64_t row);
@@ -20,6 +22,9 @@ void qemb__ref_range(const float *x, int32_t dim, float *lo, float *hi);
 
 /* Qparams in force for a row at forward `step`: from the row alone, or from its state caught up (not stored). */
 q_qparams qemb__ref_qparams(const qemb__tables *tables, int32_t table, int64_t row, int64_t step);
+
+/* Clips values[0..dim) to a table's max_norm; `values` has room for three rows (the tree runs behind them). */
+void qemb__ref_clip(const q_table *table, float *values);
 
 /* What a lookup of this row gives at forward `step`, before pooling: fake-quantised and clipped to max_norm as the table says. */
 void qemb__ref_lookup(const qemb__tables *tables, int32_t table, int64_t row, int64_t step, float *values);
@@ -44,5 +49,9 @@ qemb_status qemb__ref_row_observe(qemb_context *ctx, const qemb__row_observe_arg
 qemb_status qemb__ref_bag_backward(qemb_context *ctx, const qemb__bag_backward_args *args);
 qemb_status qemb__ref_row_update(qemb_context *ctx, const qemb__row_update_args *args);
 qemb_status qemb__ref_row_sort(qemb_context *ctx, const qemb__row_sort_args *args);
+qemb_status qemb__ref_row_pack(qemb_context *ctx, const qemb__row_pack_args *args);
+qemb_status qemb__ref_row_unpack(qemb_context *ctx, const qemb__row_unpack_args *args);
+qemb_status qemb__ref_row_convert(qemb_context *ctx, const qemb__row_unpack_args *args);
+qemb_status qemb__ref_packed_forward(qemb_context *ctx, const qemb__packed_forward_args *args);
 
 #endif

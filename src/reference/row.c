@@ -74,6 +74,23 @@ float qemb__ref_tree_sum(float *work, int32_t dim) {
     return work[0];
 }
 
+void qemb__ref_clip(const q_table *t, float *values) {
+    /* The padded tree runs in place over a copy behind the values. */
+    float *work = values + t->dim;
+    for (int32_t c = 0; c < t->dim; c++) {
+        work[c] = q_norm_term(values[c], t->norm_type);
+    }
+    float total = isinf(t->norm_type) ? work[0] : 0.0f;
+    for (int32_t c = 1; isinf(t->norm_type) && c < t->dim; c++) {
+        total = work[c] > total || work[c] != work[c] ? work[c] : total;
+    }
+    total = isinf(t->norm_type) ? total : qemb__ref_tree_sum(work, t->dim);
+    const float factor = q_norm_factor(total, t->norm_type, t->max_norm);
+    for (int32_t c = 0; c < t->dim; c++) {
+        values[c] = values[c] * factor;
+    }
+}
+
 void qemb__ref_lookup(const qemb__tables *s, int32_t table, int64_t row, int64_t step, float *values) {
     const q_table *t = &s->table[table];
     const float *x = qemb__ref_row(s, table, row);
@@ -86,20 +103,7 @@ void qemb__ref_lookup(const qemb__tables *s, int32_t table, int64_t row, int64_t
         memcpy(values, x, (size_t)t->dim * sizeof(float));
     }
     if (t->flags & Q_HAS_NORM) {
-        /* The padded tree runs in place over a copy behind the values: callers give room for values and tree. */
-        float *work = values + t->dim;
-        for (int32_t c = 0; c < t->dim; c++) {
-            work[c] = q_norm_term(values[c], t->norm_type);
-        }
-        float total = isinf(t->norm_type) ? work[0] : 0.0f;
-        for (int32_t c = 1; isinf(t->norm_type) && c < t->dim; c++) {
-            total = work[c] > total || work[c] != work[c] ? work[c] : total;
-        }
-        total = isinf(t->norm_type) ? total : qemb__ref_tree_sum(work, t->dim);
-        const float factor = q_norm_factor(total, t->norm_type, t->max_norm);
-        for (int32_t c = 0; c < t->dim; c++) {
-            values[c] = values[c] * factor;
-        }
+        qemb__ref_clip(t, values);
     }
 }
 

@@ -1,0 +1,175 @@
+/* row_pack_cpu.cl - float rows to packed rows and back, packed rows to another format; one work-item a row, blocks of 16 columns.
+ *
+ * Shapes   slab: W[rows][D] f32, state: one entry a row, ranges[count][2], packed: bytes (row_layout.h), values[count][D] f32,
+ *          status[Q_PACK_WORDS]: the smallest row that cannot be packed
+ * Moves    row_pack reads 4*count*D, writes count*(ceil(D*BITS/8) + qparams); row_unpack the other way round
+ * Needs    packed buffers that began as zeros: bytes between a row's end and the next are never written
+ * Knobs    BITS 8|4|2 of the target (row_unpack: of the source);  METHOD Q_PACK_*;  STATE 1: the source keeps observer state */
+#if !defined(BITS) || !defined(METHOD) || !defined(STATE)
+#error "BITS, METHOD and STATE are set by src/opencl/row_pack.c"
+#endif
+#define PER (8 / BITS) /* codes a byte */
+
+static inline uint16 codes16(const float16 x, const q_packing k) {
+    return as_uint16(q_packing_code(x, k) + (float16)(8388608.0f)) & (uint16)(0xffu); /* code + 2^23 holds the code in its low bits */
+}
+
+/* The 16 codes of a block, PER to a byte. */
+static inline void store_block(const uint16 c, __global uchar *p) {
+#if BITS == 8
+    vstore16(convert_uchar16(c), 0, p);
+#elif BITS == 4
+    vstore8(convert_uchar8(c.even | c.odd << 4), 0, p);
+#else
+    const uint8 pair = c.even | c.odd << 2;
+    vstore4(convert_uchar4(pair.even | pair.odd << 4), 0, p);
+#endif
+}
+
+static inline float16 load_block(__global const uchar *p) {
+    uint16 c;
+#if BITS == 8
+    c = convert_uint16(vload16(0, p));
+#elif BITS == 4
+    const uint8 b = convert_uint8(vload8(0, p));
+    c.even = b & 15u;
+    c.odd = b >> 4;
+#else
+    const uint4 b = convert_uint4(vload4(0, p));
+    uint8 pair;
+    pair.even = b & 15u;
+    pair.odd = b >> 4;
+    c.even = pair & 3u;
+    c.odd = pair >> 2;
+#endif
+    return as_float16(c | (uint16)(0x4b000000u)) - (float16)(8388608.0f);
+}
+
+/* Whether a row can be walked in blocks to its end: the last one, at D - 16, must start at a byte. */
+static inline int whole_blocks(const int dim) {
+    return dim >= 16 && dim % PER == 0;
+}
+
+__kernel void row_pack(__global const q_table *sources, __global const q_table *targets, __global const float *slab, __global const q_state *state,
+                       __global const float *ranges, __global uchar *packed, volatile __global uint *status, const q_row_pack a) {
+    const long i = get_global_id(0);
+    if (i >= a.count) {
+        return;
+    }
+    __global const q_table *t = sources + a.table;
+    __global const q_table *d = targets + a.target_table;
+    const int dim = t->dim;
+    __global const float *w = slab + t->base + (a.first + i) * dim;
+    float16 low = (float16)(INFINITY);
+    float16 high = (float16)(-INFINITY);
+    float16 odd = (float16)(0.0f);
+    for (int c = 0; c < dim; c += 16) {
+        const float16 x = dim < 16 ? load_small(w, dim) : vload16(0, w + (c + 16 <= dim ? c : dim - 16));
+        low = vmin16(x, low);
+        high = vmax16(x, high);
+        odd = fma(x, (float16)(0.0f), odd);
+    }
+    Q_RANGE(low, high, odd, lo, hi);
+    if (lo != lo) {
+        (void)atomic_min(&status[Q_PACK_NONFINITE], (uint)(a.ranges_at + i));
+        return;
+    }
+    float min_val = lo;
+    float max_val = hi;
+#if METHOD == Q_PACK_OBSERVER && STATE
+    q_state s = state[t->state_base + a.first + i];
+    (void)q_catch_up(t->observer, t->averaging, lo, hi, a.observations, &s);
+    min_val = s.min_val;
+    max_val = s.max_val;
+#elif METHOD == Q_PACK_GREEDY
+    q_greedy_range(w, dim, BITS, &min_val, &max_val);
+#elif METHOD == Q_PACK_GIVEN
+    min_val = ranges[2 * (a.ranges_at + i)];
+    max_val = ranges[2 * (a.ranges_at + i) + 1];
+#endif
+    const q_packing k = q_packing_of(t, d, METHOD, min_val, max_val);
+    if (!a.as_peer && !q_packing_finite(k)) {
+        (void)atomic_min(&status[Q_PACK_INFINITE], (uint)(a.ranges_at + i));
+    }
+    __global uchar *codes = packed + q_codes_of(d, a.target + i);
+    const int blocks = whole_blocks(dim) ? dim : dim / 16 * 16;
+    for (int c = 0; c < blocks; c += 16) {
+        const int at = c + 16 <= dim ? c : dim - 16;
+        store_block(codes16(vload16(0, w + at), k), codes + at / PER);
+    }
+    for (int c = blocks; c < dim; c += PER) {
+        uint byte = 0;
+        for (int j = 0; j < PER && c + j < dim; j++) {
+            byte |= codes16((float16)(w[c + j]), k).s0 << (j * BITS);
+        }
+        codes[c / PER] = (uchar)byte;
+    }
+    q_store_qparams(d, packed + q_qparams_of(d, a.target + i), k.scale, k.bias);
+}
+
+__kernel void row_unpack(__global const q_table *tables, __global const uchar *packed, __global float *values, const q_row_unpack a) {
+    const long i = get_global_id(0);
+    if (i >= a.count) {
+        return;
+    }
+    __global const q_table *t = tables + a.table;
+    const int dim = t->dim;
+    __global const uchar *codes = packed + q_codes_of(t, a.first + i);
+    __global float *out = values + a.values_at + i * dim;
+    const q_qparams q = q_load_qparams(t, packed + q_qparams_of(t, a.first + i));
+    const int blocks = whole_blocks(dim) ? dim : dim / 16 * 16;
+    for (int c = 0; c < blocks; c += 16) {
+        const int at = c + 16 <= dim ? c : dim - 16;
+        vstore16(fma((float16)(q.scale), load_block(codes + at / PER), (float16)(q.zero)), 0, out + at);
+    }
+    for (int c = blocks; c < dim; c++) {
+        out[c] = fma(q.scale, (float)q_load_code(codes, c, BITS), q.zero);
+    }
+}
+
+/* Codes are kept where they mean the same in the target; else the row's values are packed anew. */
+__kernel void row_convert(__global const q_table *sources, __global const q_table *targets, __global const uchar *from, __global uchar *packed,
+                          volatile __global uint *status, const q_row_unpack a) {
+    const long i = get_global_id(0);
+    if (i >= a.count) {
+        return;
+    }
+    __global const q_table *t = sources + a.table;
+    __global const q_table *d = targets + a.target_table;
+    __global const uchar *source = from + q_codes_of(t, a.first + i);
+    __global uchar *codes = packed + q_codes_of(d, a.target + i);
+    const q_qparams q = q_load_qparams(t, from + q_qparams_of(t, a.first + i));
+    const int same = q_same_values(t, d, q);
+    q_packing k;
+    if (same) {
+        k.scale = q.scale;
+        k.bias = q.zero;
+    } else {
+        float lo = INFINITY;
+        float hi = -INFINITY;
+        float odd = 0.0f;
+        for (int c = 0; c < t->dim; c++) {
+            const float x = fma(q.scale, (float)q_load_code(source, c, t->bits), q.zero);
+            lo = x < lo ? x : lo;
+            hi = x > hi ? x : hi;
+            odd = fma(x, 0.0f, odd);
+        }
+        lo = lo + odd + 0.0f;
+        hi = hi + odd + 0.0f;
+        k = q_packing_of(t, d, Q_PACK_MINMAX, lo, hi);
+        if (lo != lo || (!a.as_peer && !q_packing_finite(k))) {
+            (void)atomic_min(&status[lo != lo ? Q_PACK_NONFINITE : Q_PACK_INFINITE], (uint)(a.values_at + i));
+            return;
+        }
+    }
+    for (int c = 0; c < t->dim; c += PER) {
+        uint byte = 0;
+        for (int j = 0; j < PER && c + j < t->dim; j++) {
+            const int code = q_load_code(source, c + j, t->bits);
+            const uint kept = same ? (uint)code : codes16((float16)(fma(q.scale, (float)code, q.zero)), k).s0;
+            byte |= kept << (j * BITS);
+        }
+        codes[c / PER] = (uchar)byte;
+    }
+    q_store_qparams(d, packed + q_qparams_of(d, a.target + i), k.scale, k.bias);
+}
