@@ -3,14 +3,17 @@
  * One work-item computes one bag of a feature whose rows take BLOCKS float16 blocks; this file is compiled once for each BLOCKS that a
  * module needs, in front of bag_forward_cpu_main.cl, which picks. A row is read once; its range, qparams and values stay in registers.
  * Moves    reads 4*N*D + 4*N + 4*(B+1) (+ 16*N observer state), writes 4*B*D bytes (+ 4*B*D winners for max)
+ * Where rows are fake-quantised, bag_forward_cpu_group.cl computes the bag; this is its form with care, and that of all others.
  * Knobs    BLOCKS 0 (D < 16), 1..16 (D <= 16*BLOCKS), 17 (wider: the accumulators are the output row);  MODE 0 mean, 1 sum, 2 max, 3 none;
- *          WEIGHTED 0|1; USES bit mask of src/core/tables.h; AHEAD lookups between a prefetch and its use; INDEX, OFFSET, SLABS (batch.h) */
+ *          WEIGHTED 0|1; USES bit mask of src/core/tables.h; DIM_k the width of all tables of k blocks, or 0; AHEAD lookups between a
+ *          prefetch and its use; INDEX, OFFSET, SLABS (batch.h) */
 #if !defined(BLOCKS) || !defined(MODE) || !defined(WEIGHTED) || !defined(USES) || !defined(AHEAD)
 #error "BLOCKS, MODE, WEIGHTED, USES and AHEAD are set by src/opencl/bag_forward.c, never here"
 #endif
 
 #define CAT_(a, b) a##b
 #define CAT(a, b)  CAT_(a, b)
+#define DIM        CAT(DIM_, BLOCKS)
 
 #if BLOCKS <= 16
 #if BLOCKS == 0
@@ -51,9 +54,16 @@
 #endif
 #define DIVIDE(k) acc##k = q_div_lanes(acc##k, (float)count);
 
-static inline void CAT(forward_, BLOCKS)(const bag_view v, __global const q_table *t, const long begin, const long end, __global float *out,
+static inline void CAT(forward_, BLOCKS)(const bag_view given, __global const q_table *t, const long begin, const long end, __global float *out,
                                          __global int *winner) {
-    const int dim = t->dim;
+    const int dim = DIM ? DIM : t->dim;
+    bag_view v = given;
+    v.dim = dim;
+#if GROUPED
+    if (FAKE_QUANTISES(t) && grouped(v, t, begin, end, out, winner, BLOCKS ? BLOCKS : 1)) {
+        return;
+    }
+#endif
     long count = 0;
     EACH(INIT)
 #if MODE == Q_MODE_MAX
@@ -61,8 +71,8 @@ static inline void CAT(forward_, BLOCKS)(const bag_view v, __global const q_tabl
 #endif
     for (long p = begin; p < end; p++) {
         const long row = v.indices[p];
-        prefetch_row(v, t, p + AHEAD, dim);
-        if ((ulong)row >= (ulong)t->rows || (MODE != Q_MODE_NONE && row == t->padding_idx)) {
+        prefetch_row(v, t, p + AHEAD);
+        if (!counts(v, row)) {
             continue;
         }
         __global const float *w = row_of(v, t, row);
@@ -189,9 +199,16 @@ static inline q_qparams qparams_wide(const bag_view v, __global const q_table *t
 }
 #endif
 
-static inline void CAT(forward_, BLOCKS)(const bag_view v, __global const q_table *t, const long begin, const long end, __global float *out,
+static inline void CAT(forward_, BLOCKS)(const bag_view given, __global const q_table *t, const long begin, const long end, __global float *out,
                                          __global int *winner) {
-    const int dim = t->dim;
+    const int dim = DIM ? DIM : t->dim;
+    bag_view v = given;
+    v.dim = dim;
+#if GROUPED
+    if (FAKE_QUANTISES(t) && grouped(v, t, begin, end, out, winner, (dim + 15) / 16)) {
+        return;
+    }
+#endif
     long count = 0;
     for (int c = 0; c < dim; c++) {
         out[c] = 0.0f;
@@ -201,7 +218,8 @@ static inline void CAT(forward_, BLOCKS)(const bag_view v, __global const q_tabl
     }
     for (long p = begin; p < end; p++) {
         const long row = v.indices[p];
-        if ((ulong)row >= (ulong)t->rows || (MODE != Q_MODE_NONE && row == t->padding_idx)) {
+        prefetch_row(v, t, p + AHEAD);
+        if (!counts(v, row)) {
             continue;
         }
         __global const float *w = row_of(v, t, row);

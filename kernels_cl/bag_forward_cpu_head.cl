@@ -10,16 +10,32 @@ typedef struct bag_view {
     __global const INDEX *indices;
     __global const float *weights;
     long lookups;
+    long rows, padding_idx;
+    int dim; /* a constant where all tables of the width have it */
     long observations; /* of this table, this forward included */
 } bag_view;
 
 static inline __global const float *row_of(const bag_view v, __global const q_table *t, const long row) {
 #if SLABS > 1
-    __global const float *slab = t->row_shift >= 62 ? v.slab : SLAB_OF(v.slab, q_slab(t, row));
+    __global const float *slab = t->row_shift >= 62 ? v.slab : SLAB_OF(v.slab, q_slab(t, row)) + t->base;
 #else
     __global const float *slab = v.slab;
 #endif
-    return slab + t->base + q_local(t, row) * t->dim;
+    return slab + q_local(t, row) * v.dim;
+}
+
+static inline __global const q_state *state_of(const bag_view v, __global const q_table *t, const long row) {
+#if SLABS > 1
+    __global const q_state *state = t->row_shift >= 62 ? v.state : SLAB_OF(v.state, q_slab(t, row)) + t->state_base;
+#else
+    __global const q_state *state = v.state;
+#endif
+    return state + q_local(t, row);
+}
+
+/* Whether a lookup counts: inside its table, and not the padding row (which only a pool leaves out). */
+static inline int counts(const bag_view v, const long row) {
+    return (ulong)row < (ulong)v.rows && (MODE == Q_MODE_NONE || row != v.padding_idx);
 }
 
 #if USES & USES_QUANT
@@ -27,12 +43,7 @@ static inline q_qparams row_qparams(const bag_view v, __global const q_table *t,
     q_state s = {lo, hi, 0};
 #if USES & USES_STATE
     if (t->flags & Q_HAS_STATE) {
-#if SLABS > 1
-        __global const q_state *state = t->row_shift >= 62 ? v.state : SLAB_OF(v.state, q_slab(t, row));
-#else
-        __global const q_state *state = v.state;
-#endif
-        s = state[t->state_base + q_local(t, row)];
+        s = *state_of(v, t, row);
         (void)q_catch_up(t->observer, t->averaging, lo, hi, v.observations, &s);
     }
 #endif
@@ -40,20 +51,23 @@ static inline q_qparams row_qparams(const bag_view v, __global const q_table *t,
 }
 #endif
 
-static inline void prefetch_row(const bag_view v, __global const q_table *t, const long p, const int dim) {
+/* The row of lookup p, or of the last one: where to prefetch. Any id will do, prefetching does not fault. */
+static inline long row_ahead(const bag_view v, const long p) {
+    return v.indices[p < v.lookups ? p : v.lookups - 1];
+}
+
+static inline void prefetch_row(const bag_view v, __global const q_table *t, const long p) {
 #if PREFETCH
-    const long ahead = v.indices[p < v.lookups ? p : v.lookups - 1];
-    if ((ulong)ahead < (ulong)t->rows) {
-        __global const float *w = row_of(v, t, ahead);
-        for (int c = 0; c < dim; c += 16) {
-            PREFETCH_LINE(w + c);
-        }
-#if USES & USES_STATE
-        if (SLABS == 1 && (t->flags & Q_HAS_STATE)) {
-            PREFETCH_LINE(v.state + t->state_base + q_local(t, ahead));
-        }
-#endif
+    const long ahead = row_ahead(v, p);
+    __global const float *w = row_of(v, t, ahead);
+    for (int c = 0; c < v.dim; c += 16) {
+        PREFETCH_LINE(w + c);
     }
+#if USES & USES_STATE
+    if (t->flags & Q_HAS_STATE) {
+        PREFETCH_LINE(state_of(v, t, ahead));
+    }
+#endif
 #endif
 }
 

@@ -33,8 +33,10 @@ __kernel void bag_forward(__global const q_table *tables, __global const q_featu
     v.weights = weights + a.batch.weights_at;
     v.lookups = a.batch.lookups;
     v.observations = (t->flags & Q_OBSERVER_ON) ? a.step + t->observed : t->observed;
-    v.slab = SLAB_OF(slab, t->slab);
-    v.state = SLAB_OF(state, t->slab);
+    v.slab = SLAB_OF(slab, t->slab) + t->base;
+    v.state = SLAB_OF(state, t->slab) + t->state_base;
+    v.rows = t->rows;
+    v.padding_idx = t->padding_idx;
 #if SLABS > 1
     v.slab0 = slab0, v.slab1 = slab1, v.slab2 = slab2, v.slab3 = slab3, v.slab4 = slab4, v.slab5 = slab5, v.slab6 = slab6, v.slab7 = slab7;
     v.state0 = state0, v.state1 = state1, v.state2 = state2, v.state3 = state3;

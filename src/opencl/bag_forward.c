@@ -4,7 +4,7 @@
 
 #include "opencl/opencl.h"
 
-enum { WIDE_BLOCKS = 17, MAX_PIECES = 3 * (WIDE_BLOCKS + 1) + 3 };
+enum { WIDE_BLOCKS = 17, MAX_PIECES = 3 * (WIDE_BLOCKS + 1) + 4 };
 
 /* Blocks of 16 that a row takes in the CPU family: 0 below 16 columns, 17 above 256. */
 static int blocks_of(int32_t dim) {
@@ -20,11 +20,16 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const ch
     const char *pieces[MAX_PIECES];
     int n = 0;
     unsigned widths = 0;
+    int32_t dims[WIDE_BLOCKS + 1] = {0}; /* of each width: a multiple of 16 that all its tables have, or 0 */
     for (int32_t t = 0; t < s->num_tables; t++) {
-        widths |= 1u << blocks_of(s->table[t].dim);
+        const int k = blocks_of(s->table[t].dim);
+        const bool one = !(widths >> k & 1) || dims[k] == s->table[t].dim;
+        dims[k] = one && s->table[t].dim % 16 == 0 ? s->table[t].dim : 0;
+        widths |= 1u << k;
     }
     pieces[n++] = "bag_forward_uses.cl";
     pieces[n++] = "bag_forward_cpu_head.cl";
+    pieces[n++] = "bag_forward_cpu_group.cl";
     for (int k = 0; k <= WIDE_BLOCKS; k++) {
         if (widths >> k & 1) {
             pieces[n++] = defines[k];
@@ -33,8 +38,13 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const ch
         }
     }
     pieces[n++] = "bag_forward_cpu_main.cl";
-    char all[QEMB__CL_OPTIONS + 64];
-    (void)snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=24 -DWIDTHS=%u", options, widths);
+    char all[QEMB__CL_OPTIONS];
+    int at = snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=24 -DWIDTHS=%u", options, widths);
+    for (int k = 0; k <= WIDE_BLOCKS; k++) {
+        if (widths >> k & 1) {
+            at += snprintf(all + at, sizeof all - (size_t)at, " -DDIM_%d=%d", k, (int)dims[k]);
+        }
+    }
     return qemb__cl_kernel_pieces(ctx, pieces, n, "bag_forward", all, kernel);
 }
 

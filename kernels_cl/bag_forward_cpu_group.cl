@@ -1,0 +1,281 @@
+/* bag_forward_cpu_group.cl - bags of fake-quantised rows, up to GROUP rows at a time, for every width.
+ *
+ * First the ranges of the group's rows: four rows share one transposed reduction, one set of divisions and their latency. Then their
+ * elements, CHUNK columns at a time, so that no width needs more than 4 accumulators; the rows lie in the first-level cache by then. The
+ * second pass prefetches: it has the arithmetic to hide it. One row at a time, as in bag_forward_cpu.cl, waits for each row's chain of
+ * reduction and division: 34 against 12 ns a row of 64 columns hot in cache (two Zen 4 cores).
+ *
+ * NaN is not looked for element by element: a NaN stays in its column's sum, an infinity makes its row's width infinite, and grouped()
+ * then reports that the bag is to be done again with care. Hence not for the packed arithmetic, max_norm, or lookups without a pool.
+ * Knobs    GROUPED 0|1 (set below), GROUP rows, AHEAD */
+#if (USES & (USES_TORCH_CPU | USES_TORCH_CUDA)) && !(USES & USES_NORM) && MODE != Q_MODE_NONE && !defined(Q_SOFT_DIVISION)
+#define GROUPED 1
+#define FAKE_QUANTISES(t) ((!(USES & USES_FLOAT) || ((t)->flags & Q_FAKE_QUANT_ON)) && ARITHMETIC(t) != Q_PACKED)
+#define GROUP 32
+#define CHUNK 64
+
+typedef struct group {
+    __global const float *row[GROUP];
+    float scale[GROUP], zero[GROUP], inverse[GROUP];
+#if USES & USES_STATE
+    __global const q_state *state[GROUP];
+#endif
+#if WEIGHTED
+    float weight[GROUP];
+#endif
+#if MODE == Q_MODE_MAX
+    int position[GROUP];
+#endif
+} group;
+
+/* A group's place in its bag. `tail` is what the last 16 columns held before it: they overlap the 16 before them where 16 does not divide
+ * dim, and those are written first. */
+typedef struct span {
+    int dim, blocks;
+    int n;         /* rows of the group */
+    int begun;     /* out holds the pool of earlier groups */
+    int exact;     /* no row needs clamping */
+    float divisor; /* of the last group of a mean, else 0 */
+    long ahead;    /* position to prefetch for the first row */
+    float16 tail;
+    int16 tail_winner;
+} span;
+
+static inline float16 load_block(__global const float *p, const int dim) {
+    return dim < 16 ? load_small(p, dim) : vload16(0, p);
+}
+
+/* Four rows' lanewise minima, or maxima, to one number a row. */
+#define REDUCE4(name, best)                                                                    \
+    static inline float4 name(const float16 a, const float16 b, const float16 c, const float16 d) { \
+        const float16 ab = best((float16)(a.lo, b.lo), (float16)(a.hi, b.hi));                 \
+        const float16 cd = best((float16)(c.lo, d.lo), (float16)(c.hi, d.hi));                 \
+        const float16 all = best((float16)(ab.s012389ab, cd.s012389ab), (float16)(ab.s4567cdef, cd.s4567cdef)); \
+        const float16 two = best(all, all.s23016745ab89efcd);                                  \
+        return best(two, two.s1032547698badcfe).s048c;                                         \
+    }
+REDUCE4(least4, vmin16)
+REDUCE4(greatest4, vmax16)
+
+#define GROUP_EXACT  1
+#define GROUP_FINITE 2
+
+/* Qparams of rows r to r + 3; what is true of all four. */
+static inline int group_qparams(group *g, const bag_view v, __global const q_table *t, const int r, const int dim, const int blocks) {
+    float16 low0 = load_block(g->row[r], dim), low1 = load_block(g->row[r + 1], dim);
+    float16 low2 = load_block(g->row[r + 2], dim), low3 = load_block(g->row[r + 3], dim);
+    float16 high0 = low0, high1 = low1, high2 = low2, high3 = low3;
+    for (int k = 1; k < blocks; k++) {
+        const int c = 16 * k + 16 <= dim ? 16 * k : dim - 16;
+        const float16 x0 = vload16(0, g->row[r] + c), x1 = vload16(0, g->row[r + 1] + c);
+        const float16 x2 = vload16(0, g->row[r + 2] + c), x3 = vload16(0, g->row[r + 3] + c);
+        low0 = vmin16(x0, low0), low1 = vmin16(x1, low1), low2 = vmin16(x2, low2), low3 = vmin16(x3, low3);
+        high0 = vmax16(x0, high0), high1 = vmax16(x1, high1), high2 = vmax16(x2, high2), high3 = vmax16(x3, high3);
+    }
+    const float4 lo = least4(low0, low1, low2, low3) + (float4)(0.0f);
+    const float4 hi = greatest4(high0, high1, high2, high3) + (float4)(0.0f);
+    float4 min_val = lo, max_val = hi;
+#if USES & USES_STATE
+    if (t->flags & Q_HAS_STATE) {
+        float los[4], his[4];
+        vstore4(lo, 0, los);
+        vstore4(hi, 0, his);
+        for (int j = 0; j < 4; j++) {
+            q_state s = *g->state[r + j];
+            (void)q_catch_up(t->observer, t->averaging, los[j], his[j], v.observations, &s);
+            los[j] = s.min_val;
+            his[j] = s.max_val;
+        }
+        min_val = vload4(0, los);
+        max_val = vload4(0, his);
+    }
+#endif
+    float4 scale, zero, inverse;
+    Q_QPARAMS(float4, min_val, max_val, t->range, t->inverse_range, t->eps, ARITHMETIC(t), scale, zero, inverse);
+    vstore4(scale, 0, g->scale + r);
+    vstore4(zero, 0, g->zero + r);
+    vstore4(inverse, 0, g->inverse + r);
+    /* q_is_exact, of four rows */
+    const int4 exact = (lo >= min_val) & (hi <= max_val) & (fabs(zero) < (float4)(1048576.0f));
+    const int4 finite = hi - lo < (float4)(INFINITY);
+    const int4 flags = (exact & GROUP_EXACT) | (finite & GROUP_FINITE);
+    const int2 pair = flags.lo & flags.hi;
+    return pair.s0 & pair.s1;
+}
+
+static inline void prefetch_columns(const bag_view v, __global const q_table *t, const long p, const int c, const int wide) {
+#if PREFETCH
+    const long ahead = row_ahead(v, p);
+    __global const float *w = row_of(v, t, ahead) + c;
+    PREFETCH_LINE(w);
+    if (wide > 1) {
+        PREFETCH_LINE(w + 16);
+    }
+    if (wide > 2) {
+        PREFETCH_LINE(w + 32);
+    }
+    if (wide > 3) {
+        PREFETCH_LINE(w + 48);
+    }
+#if USES & USES_STATE
+    if (c == 0 && (t->flags & Q_HAS_STATE)) {
+        PREFETCH_LINE(state_of(v, t, ahead));
+    }
+#endif
+#endif
+}
+
+#define OF1(M) M(0)
+#define OF2(M) OF1(M) M(1)
+#define OF3(M) OF2(M) M(2)
+#define OF4(M) OF3(M) M(3)
+#define G_COLUMN(k)                                             \
+    const int last##k = c + 16 * (k) + 16 >= s.dim;             \
+    const int at##k = s.dim < 16 ? 0 : last##k ? s.dim - 16 : c + 16 * (k);
+#define G_ACC(k) float16 acc##k = !s.begun ? (float16)(0.0f) : last##k ? s.tail : vload16(0, out + at##k);
+#define G_BEST(k) int16 best##k = !s.begun ? (int16)(-1) : last##k ? s.tail_winner : vload16(0, winner + at##k);
+#define G_EXACT(k) float16 x##k = q_fake_quant_exact(load_block(w + at##k, s.dim), q, ARITHMETIC(t));
+#define G_CLAMPED(k) float16 x##k = q_fake_quant(load_block(w + at##k, s.dim), q, t->qmin, t->qmax, ARITHMETIC(t));
+#if MODE == Q_MODE_MAX
+#define G_ADD(k)                                                                                                  \
+    {                                                                                                             \
+        const int16 wins = i == 0 && !s.begun ? (int16)(-1) : (int16)(x##k > acc##k) | (int16)(x##k != x##k);     \
+        acc##k = wins ? x##k : acc##k;                                                                            \
+        best##k = wins ? (int16)(g->position[i]) : best##k;                                                       \
+    }
+#elif WEIGHTED
+#define G_ADD(k) acc##k = t->padding_idx < 0 ? fma((float16)(g->weight[i]), x##k, acc##k) : acc##k + x##k * g->weight[i];
+#else
+#define G_ADD(k) acc##k = acc##k + x##k;
+#endif
+#define G_NAN(k) odd = odd + (acc##k - acc##k);
+#define G_DIVIDE(k) acc##k = acc##k / (float16)(s.divisor);
+#define G_STORE(k)                          \
+    if (s.dim < 16) {                       \
+        store_small(acc##k, out, s.dim);    \
+    } else {                                \
+        vstore16(acc##k, 0, out + at##k);   \
+    }
+#define G_STORE_BEST(k)                           \
+    if (s.dim < 16) {                             \
+        store_small_int(best##k, winner, s.dim);  \
+    } else {                                      \
+        vstore16(best##k, 0, winner + at##k);     \
+    }
+#define G_ROWS(EACH_COLUMN, VALUE)                                                                    \
+    for (int i = 0; i < s.n; i++) {                                                                   \
+        const q_qparams q = {g->scale[i], g->zero[i], g->inverse[i], 1};                              \
+        __global const float *w = g->row[i];                                                          \
+        prefetch_columns(v, t, s.ahead + i, c, WIDE);                                                 \
+        EACH_COLUMN(VALUE)                                                                            \
+        EACH_COLUMN(G_ADD)                                                                            \
+    }
+
+/* Columns [c, c + 16 * WIDE) of a group's rows into out; 0 when a sum came out NaN or infinite. */
+#if MODE == Q_MODE_MAX
+#define G_IF_MAX(x) x
+#else
+#define G_IF_MAX(x)
+#endif
+#define COLUMNS(wide)                                                                                                        \
+    static inline int columns_##wide(const group *g, const span s, const bag_view v, __global const q_table *t, const int c, \
+                                     __global float *out, __global int *winner) {                                            \
+        enum { WIDE = wide };                                                                                                \
+        float16 odd = (float16)(0.0f);                                                                                       \
+        OF##wide(G_COLUMN) OF##wide(G_ACC) G_IF_MAX(OF##wide(G_BEST))                                                        \
+        if (s.exact) {                                                                                                       \
+            G_ROWS(OF##wide, G_EXACT)                                                                                        \
+        } else {                                                                                                             \
+            G_ROWS(OF##wide, G_CLAMPED)                                                                                      \
+        }                                                                                                                    \
+        OF##wide(G_NAN)                                                                                                      \
+        if (MODE == Q_MODE_MEAN && s.divisor > 0.0f) {                                                                       \
+            OF##wide(G_DIVIDE)                                                                                               \
+        }                                                                                                                    \
+        OF##wide(G_STORE) G_IF_MAX(OF##wide(G_STORE_BEST))                                                                   \
+        const float any = any_nan(odd);                                                                                      \
+        return any == any;                                                                                                   \
+    }
+COLUMNS(1)
+COLUMNS(2)
+COLUMNS(3)
+COLUMNS(4)
+
+/* The next rows of the bag that count, from position p on; the position behind them. Rows are filled up to a multiple of 4. */
+static inline long group_fill(group *g, span *s, const bag_view v, __global const q_table *t, long p, const long end) {
+    int n = 0;
+    for (; p < end && n < GROUP; p++) {
+        const long row = v.indices[p];
+        if (!counts(v, row)) {
+            continue;
+        }
+        g->row[n] = row_of(v, t, row);
+#if USES & USES_STATE
+        g->state[n] = state_of(v, t, row);
+#endif
+#if WEIGHTED
+        g->weight[n] = v.weights[p];
+#endif
+#if MODE == Q_MODE_MAX
+        g->position[n] = (int)p;
+#endif
+        n++;
+    }
+    for (int i = n; i & 3; i++) {
+        g->row[i] = g->row[0];
+#if USES & USES_STATE
+        g->state[i] = g->state[0];
+#endif
+    }
+    s->n = n;
+    return p;
+}
+
+/* One bag; 0 when it holds what needs care and must be done again. */
+static inline int grouped(const bag_view v, __global const q_table *t, const long begin, const long end, __global float *out,
+                          __global int *winner, const int blocks) {
+    group g;
+    span s;
+    int count = 0;
+    int fine = 1;
+    long p = begin;
+    s.dim = v.dim;
+    s.blocks = blocks;
+    do {
+        s.begun = count > 0;
+        if (s.begun) {
+            const int last = s.dim < 16 ? 0 : s.dim - 16;
+            s.tail = load_block(out + last, s.dim);
+            s.tail_winner = MODE != Q_MODE_MAX ? (int16)(0) : as_int16(load_block((__global float *)winner + last, s.dim));
+        }
+        p = group_fill(&g, &s, v, t, p, end);
+        count += s.n;
+        int all_of = (t->qmin == 0.0f ? GROUP_EXACT : 0) | GROUP_FINITE;
+        for (int r = 0; r < s.n; r += 4) {
+            all_of &= group_qparams(&g, v, t, r, s.dim, blocks);
+        }
+        s.exact = all_of & GROUP_EXACT;
+        fine &= all_of / GROUP_FINITE;
+        s.ahead = p + AHEAD / 2;
+        s.divisor = MODE == Q_MODE_MEAN && p >= end ? (float)count : 0.0f;
+        int c = 0;
+        for (int k = 0; k + 4 <= blocks; k += 4, c += CHUNK) {
+            fine &= columns_4(&g, s, v, t, c, out, winner);
+        }
+        switch (blocks & 3) {
+        case 1:
+            fine &= columns_1(&g, s, v, t, c, out, winner);
+            break;
+        case 2:
+            fine &= columns_2(&g, s, v, t, c, out, winner);
+            break;
+        case 3:
+            fine &= columns_3(&g, s, v, t, c, out, winner);
+            break;
+        }
+    } while (p < end);
+    return fine;
+}
+#else
+#define GROUPED 0
+#endif
