@@ -4,19 +4,28 @@
  * Mapping  one work-item a row, float16 blocks
  *          values[count][D]: the rows fake-quantised
  * Moves    reads 4*count*D + 16*count, writes 16*count (store), 16*count (report), 4*count*D (values)
- * Knobs    STATE 0: the table keeps none, the row's own range is reported;  VALUES 1: fake-quantised rows are wanted, 2: as whole blocks past the caches */
+ * Knobs    DIM, or not defined: all rows have that many columns and the torch_cpu arithmetic, so that nothing is asked row by row;
+ *          STATE 0: the table keeps none, the row's own range is reported;  VALUES 1: fake-quantised rows are wanted, 2: as whole blocks past the caches */
 #if !defined(STATE) || !defined(VALUES)
 #error "STATE and VALUES are set by src/opencl/row_observe.c"
+#endif
+
+#ifdef DIM
+#define COLUMNS(t) DIM
+#define ARITHMETIC(t) Q_TORCH_CPU
+#else
+#define COLUMNS(t) (t)->dim
+#define ARITHMETIC(t) (t)->arithmetic
 #endif
 
 #if VALUES
 /* The row again, from the first-level cache, fake-quantised. */
 static inline void write_values(__global const q_table *t, __global const float *w, const q_qparams p, __global float *out) {
-    const int dim = t->dim;
+    const int dim = COLUMNS(t);
     for (int c = 0; c < dim; c += 16) {
         const int at = dim < 16 ? 0 : c + 16 <= dim ? c : dim - 16;
         const float16 x = dim < 16 ? load_small(w, dim) : vload16(0, w + at);
-        const float16 y = p.exact ? q_fake_quant_exact(x, p, t->arithmetic) : q_fake_quant(x, p, t->qmin, t->qmax, t->arithmetic);
+        const float16 y = p.exact ? q_fake_quant_exact(x, p, ARITHMETIC(t)) : q_fake_quant(x, p, t->qmin, t->qmax, ARITHMETIC(t));
 #if VALUES == 2
         __builtin_nontemporal_store(y, (__global float16 *)(out + at));
 #else
@@ -37,7 +46,7 @@ __kernel void row_observe(__global const q_table *tables, __global const float *
         return;
     }
     __global const q_table *t = tables + a.table;
-    const int dim = t->dim;
+    const int dim = COLUMNS(t);
     __global const float *w = slab + t->base + (a.first + i) * dim;
     float16 low = (float16)(INFINITY);
     float16 high = (float16)(-INFINITY);
