@@ -9,7 +9,10 @@ usage: sh tests/run.sh [options]
   --asan        only the tests under the address, undefined and leak sanitizers (build-asan/)
   --tsan        only the tests under the thread sanitizer (build-tsan/)
   --coverage    only the tests with executed lines counted (build-coverage/), and the count
-  --nightly     every lane, with the long forms of the tests (QEMB_NIGHTLY=1)
+  --NAME        only the lane tests/lanes/NAME.sh (its first lines say what it does)
+  --mutation [FILE...]  only the mutation lane, the full pass over these files (none named: all)
+  --scoreboard  every lane, then the table of reliability rows (tests/README.md); a red row gives exit status 1
+  --nightly     every lane, with the long forms of the tests (QEMB_NIGHTLY=1); with --scoreboard the table too
   --build-only  the release build without its tests
   --no-install  install nothing; say what is missing and stop
 Lanes add up: `--asan --tsan` runs both. On Debian and Ubuntu missing packages come from apt, with sudo when you are not root.
@@ -22,13 +25,30 @@ cd "$root" || exit 2
 lanes=
 install=yes
 tests=yes
+scoreboard=no
+mutate=
+# Every lane there is: the built-in ones, then the scripts of tests/lanes.
+every_lane() {
+    echo release clang asan tsan coverage
+    for script in tests/lanes/*.sh; do
+        [ -e "$script" ] && basename "$script" .sh
+    done
+}
 for option in "$@"; do
     case $option in
     --release | --clang | --asan | --tsan | --coverage) lanes="$lanes ${option#--}" ;;
     --nightly)
-        lanes="release clang asan tsan coverage"
+        lanes=$(every_lane)
         QEMB_NIGHTLY=1
         export QEMB_NIGHTLY
+        ;;
+    --scoreboard)
+        lanes=$(every_lane)
+        scoreboard=yes
+        ;;
+    --mutation)
+        lanes="$lanes mutation"
+        mutate=all
         ;;
     --build-only)
         lanes=release
@@ -39,13 +59,32 @@ for option in "$@"; do
         usage
         exit 0
         ;;
+    --*)
+        if [ ! -e "tests/lanes/${option#--}.sh" ]; then
+            echo "run.sh: unknown option $option" >&2
+            usage >&2
+            exit 2
+        fi
+        lanes="$lanes ${option#--}"
+        ;;
     *)
-        echo "run.sh: unknown option $option" >&2
-        usage >&2
-        exit 2
+        if [ -z "$mutate" ]; then
+            echo "run.sh: unknown option $option" >&2
+            usage >&2
+            exit 2
+        fi
+        mutate="$mutate $option"
         ;;
     esac
 done
+QEMB_MUTATE=$mutate
+export QEMB_MUTATE
+if [ $scoreboard = yes ]; then
+    mkdir -p build
+    QEMB_SCOREBOARD=$root/build/scoreboard.tsv
+    export QEMB_SCOREBOARD
+    : >"$QEMB_SCOREBOARD"
+fi
 lanes=${lanes:-release clang asan}
 
 # ---- what is needed --------------------------------------------------------------------------------------------------------
@@ -68,6 +107,15 @@ missing_packages() {
     has_module clblast || echo libclblast-dev
     has_module jansson || echo libjansson-dev
     has_module zlib || echo zlib1g-dev
+    # a lane script names what it needs:  # needs: COMMAND PACKAGE
+    for lane in $lanes; do
+        [ -e "tests/lanes/$lane.sh" ] && sed -n 's/^# needs: //p' "tests/lanes/$lane.sh" | while read -r tool package; do
+            case $tool in
+            /*) [ -e "$tool" ] || echo "$package" ;;
+            *) has "$tool" || echo "$package" ;;
+            esac
+        done
+    done
 }
 
 install_missing() {
@@ -181,6 +229,7 @@ run_lane() {
         find build-coverage -name '*.gcda' -exec rm -f {} + 2>/dev/null
         instrumented coverage -DQEMB_COVERAGE=ON && print_coverage
         ;;
+    *) sh "tests/lanes/$1.sh" ;;
     esac
 }
 
@@ -206,4 +255,7 @@ done
 echo "== summary, $(($(date +%s) - began)) s$summary"
 [ $failed = 0 ] || echo "   something FAILED: see above"
 echo "$passed passed, $broken failed"
+if [ $scoreboard = yes ]; then
+    sh tests/scoreboard.sh "$QEMB_SCOREBOARD" || failed=1
+fi
 exit $failed
