@@ -40,14 +40,10 @@ done:
     return st;
 }
 
-/* Ids and the gradient of the output are read; of each distinct row a row is read for its mask and a gradient with its id is written. */
 static void backward_work(const void *state, bench_work *work) {
     const bench_training *s = state;
-    const bench_options *o = s->world->options;
-    double floats = 0.0, rows = bench_indices_distinct(s->indices, &floats);
-    work->items = (double)bench_lookups(o);
-    work->bytes = 8.0 * floats + 8.0 * rows + 4.0 * (double)(o->batch * bench_output_dim(o)) +
-                  work->items * ((o->indices_32 ? 4.0 : 8.0) + (o->weighted ? 4.0 : 0.0));
+    work->items = (double)bench_lookups(s->world->options);
+    work->bytes = bench_training_backward_bytes(s);
 }
 
 const bench_operation bench_bag_backward = {

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "ops/bag_forward.h"
+#include "ops/row_update.h"
 
 /* A gradient of the output, small, so that weights stay where they are over thousands of steps. */
 static qemb_status fill_gradient(bench_training *s) {
@@ -65,42 +65,32 @@ qemb_status bench_training_forward(bench_training *s) {
     return qemb_embedding_bag_forward(s->bag, s->batch, s->out);
 }
 
+static op_bag_forward described(const bench_training *s) {
+    const bench_options *o = s->world->options;
+    return (op_bag_forward){.T = o->tables,
+                            .B = o->batch,
+                            .fake_quant = s->keeps_state,
+                            .observer = o->observer,
+                            .weighted = o->weighted,
+                            .i64 = !o->indices_32};
+}
+
 double bench_training_forward_bytes(const bench_training *s) {
     const bench_options *o = s->world->options;
-    const op_bag_forward op = {.T = o->tables,
-                               .B = o->batch,
-                               .fake_quant = s->keeps_state,
-                               .observer = o->observer,
-                               .weighted = o->weighted,
-                               .i64 = !o->indices_32};
+    const op_bag_forward op = described(s);
     return op_bag_forward_bytes_of(&op, (double)bench_lookups(o), (double)bench_output_dim(o));
+}
+
+double bench_training_backward_bytes(const bench_training *s) {
+    const bench_options *o = s->world->options;
+    const op_bag_forward op = described(s);
+    double floats = 0.0, rows = bench_indices_distinct(s->indices, &floats);
+    return op_bag_backward_bytes(&op, (double)bench_lookups(o), (double)bench_output_dim(o), rows, floats);
 }
 
 double bench_training_update_bytes(const bench_training *s) {
     const bench_options *o = s->world->options;
-    double row_numbers = 0.0, element_numbers = 1.0; /* of a distinct row, of each of its elements: the weight itself */
+    const op_bag_forward op = described(s);
     double floats = 0.0, rows = bench_indices_distinct(s->indices, &floats);
-    switch (o->optimizer) {
-    case QEMB_SGD:
-        break;
-    case QEMB_ADAGRAD:
-    case QEMB_LARS_SGD:
-        element_numbers = 2.0;
-        break;
-    case QEMB_ROWWISE_ADAGRAD:
-        row_numbers = 1.0;
-        break;
-    case QEMB_PARTIAL_ROWWISE_ADAM:
-        row_numbers = 1.0;
-        element_numbers = 2.0;
-        break;
-    case QEMB_SPARSE_ADAM:
-    case QEMB_ADAM:
-    case QEMB_LAMB:
-        element_numbers = 3.0;
-        break;
-    }
-    return 8.0 * (floats * element_numbers + rows * row_numbers) + (s->keeps_state ? 16.0 * rows : 0.0) +
-           4.0 * (double)(o->batch * bench_output_dim(o)) +
-           (double)bench_lookups(o) * ((o->indices_32 ? 4.0 : 8.0) + (o->weighted ? 4.0 : 0.0));
+    return op_row_update_bytes(&op, o->optimizer, (double)bench_lookups(o), (double)bench_output_dim(o), rows, floats);
 }

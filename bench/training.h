@@ -21,9 +21,9 @@ void bench_training_close(void *training);
 qemb_status bench_training_set(bench_training *training);     /* the next batch */
 qemb_status bench_training_forward(bench_training *training); /* out of it */
 
-/* Bytes of the forward, and of the update that follows it: the gradient of the output and the ids read, each distinct row with the
- * optimiser's numbers beside it read and written, its observer state written. */
+/* Bytes of the forward, of the coalesced gradient, and of the update: the rules of tests/ops. */
 double bench_training_forward_bytes(const bench_training *training);
+double bench_training_backward_bytes(const bench_training *training);
 double bench_training_update_bytes(const bench_training *training);
 
 #endif

@@ -4,21 +4,9 @@
  * Rules: spec of torch/ao/quantization/observer.py, QuantizedOpKernels.cpp, FakeQuantizeCore.cu, EmbeddingBag.cpp, Embedding.cpp. */
 #include <criterion/criterion.h>
 
-#include "support_bag.h"
+#include "support_model.h"
 
-typedef struct model_table {
-    int64_t rows, dim, padding;
-    float *w, *min_val, *max_val;
-    bool observed, observer_on, fake_quant_on;
-} model_table;
-
-typedef struct model {
-    const op_bag_forward *op;
-    model_table t[256];
-    bag_result result;
-} model;
-
-static void open_model(model *m, const op_bag_forward *op) {
+void model_open(model *m, const op_bag_forward *op) {
     m->op = op;
     for (int64_t t = 0; t < op->T; t++) {
         model_table *table = &m->t[t];
@@ -34,27 +22,11 @@ static void open_model(model *m, const op_bag_forward *op) {
     }
 }
 
-static void close_model(model *m) {
+void model_close(model *m) {
     for (int64_t t = 0; t < m->op->T; t++) {
         free(m->t[t].w);
         free(m->t[t].min_val);
         free(m->t[t].max_val);
-    }
-}
-
-static void model_event(model *m, int64_t step) {
-    const bag_event e = bag_event_of(m->op, step);
-    for (int64_t t = 0; t < m->op->T; t++) {
-        if (e.table == -1 || e.table == t) {
-            m->t[t].observer_on = e.observer >= 0 ? e.observer : m->t[t].observer_on;
-            m->t[t].fake_quant_on = e.fake_quant >= 0 ? e.fake_quant : m->t[t].fake_quant_on;
-        }
-    }
-    if (e.write_table >= 0) {
-        model_table *t = &m->t[e.write_table];
-        float *w = bag_weights(m->op, e.write_table, step);
-        memcpy(t->w + e.first * t->dim, w + e.first * t->dim, (size_t)(e.count * t->dim) * sizeof(float));
-        free(w);
     }
 }
 
@@ -95,7 +67,26 @@ static void observe(const op_bag_forward *op, model_table *t) {
     t->observed = true;
 }
 
-static void qparams(const op_bag_forward *op, const model_table *t, int64_t r, float *scale, float *zero) {
+void model_event(model *m, int64_t step) {
+    const bag_event e = bag_event_of(m->op, step);
+    for (int64_t t = 0; t < m->op->T; t++) {
+        if (e.table == -1 || e.table == t) {
+            if (e.observer == 0 && m->t[t].observer_on && m->op->observer == QEMB_OBSERVER_MEMORYLESS) {
+                observe(m->op, &m->t[t]); /* it keeps no statistics: those of the rows as they are now stay */
+            }
+            m->t[t].observer_on = e.observer >= 0 ? e.observer : m->t[t].observer_on;
+            m->t[t].fake_quant_on = e.fake_quant >= 0 ? e.fake_quant : m->t[t].fake_quant_on;
+        }
+    }
+    if (e.write_table >= 0) {
+        model_table *t = &m->t[e.write_table];
+        float *w = bag_weights(m->op, e.write_table, step);
+        memcpy(t->w + e.first * t->dim, w + e.first * t->dim, (size_t)(e.count * t->dim) * sizeof(float));
+        free(w);
+    }
+}
+
+void model_qparams(const op_bag_forward *op, const model_table *t, int64_t r, float *scale, float *zero) {
     const float width = t->max_val[r] - t->min_val[r];
     const float steps = (float)(op->qmax - op->qmin);
     const float reciprocal = 1.0f / steps;
@@ -135,10 +126,10 @@ static void clip(const op_bag_forward *op, float *x, int64_t dim) {
     }
 }
 
-static void look_up(const op_bag_forward *op, const model_table *t, int64_t r, float *value) {
+void model_look_up(const op_bag_forward *op, const model_table *t, int64_t r, float *value) {
     float scale = 0.0f;
     float zero = 0.0f;
-    qparams(op, t, r, &scale, &zero);
+    model_qparams(op, t, r, &scale, &zero);
     for (int64_t k = 0; k < t->dim; k++) {
         value[k] = t->fake_quant_on ? fake_quant(op, t->w[r * t->dim + k], scale, zero) : t->w[r * t->dim + k];
     }
@@ -169,7 +160,7 @@ static void pool(const op_bag_forward *op, const model_table *t, const op_lookup
         if (in->indices[p] == t->padding) {
             continue;
         }
-        look_up(op, t, in->indices[p], value);
+        model_look_up(op, t, in->indices[p], value);
         for (int64_t k = 0; k < t->dim; k++) {
             if (op->mode == QEMB_MODE_MAX) {
                 out[k] = count == 0.0f || value[k] > out[k] || isnan(value[k]) ? value[k] : out[k];
@@ -190,7 +181,7 @@ static void pool(const op_bag_forward *op, const model_table *t, const op_lookup
     free(value);
 }
 
-static void model_forward(model *m, int64_t step) {
+void model_forward(model *m, int64_t step) {
     const op_bag_forward *op = m->op;
     const int64_t columns = op_bag_forward_columns(op);
     op_lookups in;
@@ -215,7 +206,7 @@ static void model_forward(model *m, int64_t step) {
             if (pooled) {
                 pool(op, table, &in, t * op->B + b, out + b * columns + column);
             } else {
-                look_up(op, table, in.indices[b], out + b * columns);
+                model_look_up(op, table, in.indices[b], out + b * columns);
             }
         }
         column += table->dim;
@@ -234,7 +225,7 @@ static void model_observer(model *m) {
         for (int64_t r = 0; r < table->rows; r++) {
             o[r] = table->min_val[r];
             o[table->rows + r] = table->max_val[r];
-            qparams(m->op, table, r, &o[2 * table->rows + r], &o[3 * table->rows + r]);
+            model_qparams(m->op, table, r, &o[2 * table->rows + r], &o[3 * table->rows + r]);
         }
     }
 }
@@ -243,14 +234,14 @@ bag_result bag_model(const op_bag_forward *op) {
     model *m = calloc(1, sizeof *m);
     cr_assert_not_null(m);
     cr_assert_leq(op->T, 256);
-    open_model(m, op);
+    model_open(m, op);
     for (int64_t step = 0; step < op->steps; step++) {
         model_event(m, step);
         model_forward(m, step);
         model_observer(m);
     }
     bag_result result = m->result;
-    close_model(m);
+    model_close(m);
     free(m);
     return result;
 }

@@ -406,7 +406,7 @@ QEMB_API qemb_status qemb_batch_status(qemb_batch *batch, int64_t *skipped);
 /* out[b][c] = pool over i in bag b of psw[i] * fq(W[indices[i]][c])                       out[B][output_dim] float32
  * pool    sum in position order from 0, plain additions; with psw fma(psw, fq, acc), or acc + RN(psw * fq) where the table has a
  *         padding_idx (torch's two paths); mean divides the sum by max(1, lookups that are not padding); max keeps the earliest of equals,
- *         NaN wins. An empty bag is 0 in every mode. An embedding writes out[N][D].
+ *         NaN wins (the last of several). An empty bag is 0 in every mode. An embedding writes out[N][D].
  * fq      observes each row it reads (as it is, after the steps so far), then uses the new qparams [torch FakeQuantize.forward]
  * cost    reads each looked-up row once; passes over no table, writes no observer state
  * errors  STATE (batch not set for this bag, observer off and never observed), SHAPE (out too small); out is untouched

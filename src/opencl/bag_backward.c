@@ -43,7 +43,8 @@ static qemb_status dense(qemb_context *ctx, const qemb__bag_backward_args *args)
     qemb__cl_args list = {0};
     cl_kernel kernel = NULL;
     qemb_status st = QEMB_OK;
-    TRY(qemb__cl_gradient_kernel(ctx, &args->source, 1, "zero", &kernel));
+    const qemb__gradient_args any = {.tables = args->source.tables}; /* one kernel for batches of every form */
+    TRY(qemb__cl_gradient_kernel(ctx, &any, 1, "zero", &kernel));
     qemb__cl_arg_buffer(&list, args->want->dense);
     qemb__cl_arg_buffer(&list, args->source.batch->status);
     qemb__cl_arg(&list, sizeof a, &a);

@@ -28,6 +28,7 @@ typedef struct op_bag_forward {
     double c, max_norm, norm;        /* averaging constant; max_norm < 0: none */
     int64_t weighted, padding;       /* padding: -1 none, else padding_idx modulo the rows */
     int64_t last, two_d, i64, check; /* include_last_offset, 2-D input, int64 input, qemb_check */
+    int64_t freq;                    /* scale_grad_by_freq */
     int64_t steps, seed;
     int64_t kind, events; /* tests: which values tables hold; whether switches turn and rows change between steps */
 } op_bag_forward;
@@ -63,44 +64,53 @@ static const op_key op_bag_forward_keys[] = {
     OP_INTEGER(ragged),     OP_INTEGER(mode),   OP_INTEGER(qmin),  OP_INTEGER(qmax),  OP_INTEGER(observer), OP_INTEGER(arithmetic),
     OP_INTEGER(fake_quant), OP_REAL(c),         OP_REAL(max_norm), OP_REAL(norm),     OP_INTEGER(weighted), OP_INTEGER(padding),
     OP_INTEGER(last),       OP_INTEGER(two_d),  OP_INTEGER(i64),   OP_INTEGER(check), OP_INTEGER(steps),    OP_INTEGER(seed),
-    OP_INTEGER(kind),       OP_INTEGER(events),
+    OP_INTEGER(kind),       OP_INTEGER(events), OP_INTEGER(freq),
 #undef OP_INTEGER
 #undef OP_REAL
 };
-enum { OP_BAG_FORWARD_KEYS = sizeof op_bag_forward_keys / sizeof *op_bag_forward_keys, OP_TEXT = 512 };
+enum { OP_BAG_FORWARD_KEYS = sizeof op_bag_forward_keys / sizeof *op_bag_forward_keys, OP_TEXT = 1024 };
+
+/* Appends a struct's fields to a line of `key=value` words that holds n characters; the new length. */
+static inline int op_words_text(const op_key *keys, int count, const void *op, char *text, int n) {
+    for (int k = 0; k < count; k++) {
+        const void *field = (const char *)op + keys[k].at;
+        const size_t left = (size_t)(OP_TEXT - n);
+        n += keys[k].real ? snprintf(text + n, left, "%s=%.9g ", keys[k].name, *(const double *)field)
+                          : snprintf(text + n, left, "%s=%lld ", keys[k].name, (long long)*(const int64_t *)field);
+    }
+    return n;
+}
+
+/* Reads the word that `text` starts with into a struct; false when it is none of its keys. */
+static inline bool op_word_read(const op_key *keys, int count, void *op, const char *text) {
+    const size_t name = strcspn(text, "=");
+    for (int k = 0; k < count; k++) {
+        void *field = (char *)op + keys[k].at;
+        if (strlen(keys[k].name) != name || strncmp(text, keys[k].name, name) != 0 || text[name] != '=') {
+            continue;
+        }
+        if (keys[k].real) {
+            *(double *)field = strtod(text + name + 1, NULL);
+        } else {
+            *(int64_t *)field = strtoll(text + name + 1, NULL, 10);
+        }
+        return true;
+    }
+    return false;
+}
 
 /* The case as one line. */
 static inline const char *op_bag_forward_text(const op_bag_forward *op, char *text) {
-    int n = 0;
-    for (int k = 0; k < OP_BAG_FORWARD_KEYS; k++) {
-        const op_key *key = &op_bag_forward_keys[k];
-        const void *field = (const char *)op + key->at;
-        const size_t left = (size_t)(OP_TEXT - n);
-        n += key->real ? snprintf(text + n, left, "%s=%.9g ", key->name, *(const double *)field)
-                       : snprintf(text + n, left, "%s=%lld ", key->name, (long long)*(const int64_t *)field);
-    }
+    (void)op_words_text(op_bag_forward_keys, OP_BAG_FORWARD_KEYS, op, text, 0);
     return text;
 }
 
 /* Reads `key=value` words over what op holds; false at a word it does not know. */
 static inline bool op_bag_forward_parse(const char *text, op_bag_forward *op) {
-    while (*(text += strspn(text, " ")) != '\0') {
-        const size_t name = strcspn(text, "=");
-        int k = 0;
-        while (k < OP_BAG_FORWARD_KEYS &&
-               (strlen(op_bag_forward_keys[k].name) != name || strncmp(text, op_bag_forward_keys[k].name, name) != 0)) {
-            k++;
-        }
-        if (k == OP_BAG_FORWARD_KEYS || text[name] != '=') {
+    for (; *(text += strspn(text, " ")) != '\0'; text += strcspn(text, " ")) {
+        if (!op_word_read(op_bag_forward_keys, OP_BAG_FORWARD_KEYS, op, text)) {
             return false;
         }
-        void *field = (char *)op + op_bag_forward_keys[k].at;
-        if (op_bag_forward_keys[k].real) {
-            *(double *)field = strtod(text + name + 1, NULL);
-        } else {
-            *(int64_t *)field = strtoll(text + name + 1, NULL, 10);
-        }
-        text += strcspn(text, " ");
     }
     return true;
 }
@@ -232,7 +242,7 @@ static inline qemb_status op_bag_forward_create(qemb_context *ctx, const op_bag_
         tables[t].weight = weights ? weights[t] : NULL;
     }
     const qemb_collection_desc desc = {
-        .tables = tables, .num_tables = (int32_t)op->T, .options = {.mode = (qemb_mode)op->mode, .include_last_offset = op->last != 0}};
+        .tables = tables, .num_tables = (int32_t)op->T, .options = {.mode = (qemb_mode)op->mode, .scale_grad_by_freq = op->freq != 0, .include_last_offset = op->last != 0}};
     qemb_status st = qemb_embedding_bag_collection_create(ctx, &desc, bag);
     free(tables);
     return st;

@@ -1,4 +1,4 @@
-/* step.c - one step of an optimiser: numbers that are the same for all rows are taken in double here. */
+/* row_update.c - one step of an optimiser: numbers that are the same for all rows are taken in double here. */
 #include <math.h>
 
 #include "base/checked.h"

@@ -1,4 +1,4 @@
-/* gradients.c - checks what gradients are wanted and hands it to the engine. */
+/* bag_backward.c - checks what gradients are wanted and hands it to the engine. */
 #include "base/checked.h"
 #include "core/training.h"
 
