@@ -33,7 +33,12 @@ if(missing)
   message(FATAL_ERROR "qemb: missing, with the names Debian and Ubuntu give them:\n  ${lines}\n`sh tests/run.sh` installs them.")
 endif()
 
+# The library needs the headers of OpenCL alone: src/opencl/loader.c loads the rest when it is first used.
+add_library(qemb_library_dependencies INTERFACE)
+target_include_directories(qemb_library_dependencies INTERFACE ${OpenCL_INCLUDE_DIRS})
+target_link_libraries(qemb_library_dependencies INTERFACE Threads::Threads PkgConfig::ZLIB ${CMAKE_DL_LIBS} m)
+# Programs and tests may call OpenCL themselves.
 add_library(qemb_dependencies INTERFACE)
-target_link_libraries(qemb_dependencies INTERFACE OpenCL::OpenCL Threads::Threads PkgConfig::ZLIB PkgConfig::JANSSON m)
+target_link_libraries(qemb_dependencies INTERFACE qemb_library_dependencies OpenCL::OpenCL PkgConfig::JANSSON)
 add_library(qemb_clblast INTERFACE)
 target_link_libraries(qemb_clblast INTERFACE PkgConfig::CLBLAST)

@@ -104,6 +104,9 @@ qemb_status qemb__cl_select(const char *selector, cl_platform_id *platform, cl_d
     found_device found[MAX_FOUND];
     char list[1200] = "";
     int count = 0;
+    if (qemb__cl_load("context_create") != QEMB_OK) {
+        return QEMB_ERR_DEVICE;
+    }
     cl_int error = enumerate(found, &count);
     if (error != CL_SUCCESS) {
         return qemb__fail(QEMB_ERR_DEVICE, "context_create: device \"%s\": %s (OpenCL %d); \"reference\" needs none", selector,
@@ -126,8 +129,8 @@ qemb_status qemb__cl_select(const char *selector, cl_platform_id *platform, cl_d
 qemb_status qemb__opencl_devices(qemb_device_visitor visit, void *user) {
     found_device found[MAX_FOUND];
     int count = 0;
-    cl_int error = enumerate(found, &count);
-    int best = error == CL_SUCCESS ? best_of(found, count, "opencl") : -1;
+    const bool usable = qemb__cl_load("devices") == QEMB_OK && enumerate(found, &count) == CL_SUCCESS;
+    const int best = usable ? best_of(found, count, "opencl") : -1;
     visit(user, 0, "reference", "reference engine (plain C)", "host", best < 0);
     for (int i = 0; i < count; i++) {
         char selector[32];

@@ -15,6 +15,7 @@ qemb_status qemb_context_from_cl(cl_context context, cl_device_id device, cl_com
     cl_platform_id platform = NULL;
     REQUIRE(context && device && queue && out, QEMB_ERR_ARG, "context_from_cl: %s is NULL",
             !context ? "context" : !device ? "device" : !queue ? "queue" : "ctx");
+    TRY(qemb__cl_load("context_from_cl"));
     CL_TRY(clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof of_queue, &of_queue, NULL), "context_from_cl: clGetCommandQueueInfo");
     CL_TRY(clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof at_queue, &at_queue, NULL), "context_from_cl: clGetCommandQueueInfo");
     REQUIRE(of_queue == context && at_queue == device, QEMB_ERR_ARG, "context_from_cl: the queue is of another %s",

@@ -2,13 +2,9 @@
 #ifndef QEMB_OPENCL_OPENCL_H
 #define QEMB_OPENCL_OPENCL_H
 
-#ifndef CL_TARGET_OPENCL_VERSION
-#define CL_TARGET_OPENCL_VERSION 120
-#endif
-#include <CL/cl.h>
-
 #include "core/ops.h"
 #include "core/tables.h"
+#include "opencl/loader.h"
 
 enum { QEMB__CL_OPTIONS = 640, QEMB__CL_MAX_ARGS = 64 };
 
