@@ -11,7 +11,7 @@ function broken(rule, line, what) {
 # The part of the house that a path belongs to.
 function area_of(path) {
     if (path ~ /^include\/qemb\//) return "public"
-    if (path ~ /^kernels_cl\//) return "kernels"
+    if (path ~ /^kernels_cl\// || path ~ /\.cl$/) return "kernels"
     if (match(path, /^src\/[a-z]+\//)) return substr(path, 5, RLENGTH - 5)
     if (path ~ /^bench\//) return "bench"
     return "tests"

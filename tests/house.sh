@@ -98,6 +98,7 @@ self_test() {
     plant include src/opencl/planted.c '#include "reference/reference.h"'
     plant include src/io/planted.c '#include "core/ops.h"'
     plant include src/dlrm/planted.c '#include "base/status.h"'
+    plant include src/dlrm/planted.cl '#include "dlrm/dlrm.h"'
     plant include src/cli/planted.c '#include "../base/status.h"'
     plant include bench/planted.c '#include "core/ops.h"'
     plant include include/qemb/planted.h '#include <CL/cl.h>'
@@ -113,6 +114,7 @@ self_test() {
     plant parameters src/core/planted.h 'int f(int a, int (*b)(int, int), int c, int d, int e,\n      int g, int h, int i);'
     plant size src/core/planted.c "$long"
     plant size include/qemb/qemb.h "$long$long"
+    plant size src/dlrm/planted.cl "$(printf '%s' "$long" | cut -c1-4000)"
     plant size kernels_cl/planted.cl "$(printf '%s' "$long" | cut -c1-4000)"
     plant memory src/core/planted.c 'void f(void) {\n    char *text = "free("; /* it is */ free (text);\n}'
     plant memory src/opencl/planted.c 'void *f(void) {\n    return calloc(1, 2);\n}'

@@ -28,6 +28,10 @@ foreach(source IN LISTS test_sources)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE qemb_static qemb_flags qemb_dependencies PkgConfig::CRITERION)
+  if(name MATCHES "^test_dlrm") # they test the objects of src/dlrm
+    target_sources(${name} PRIVATE $<TARGET_OBJECTS:qemb_dlrm>)
+    target_link_libraries(${name} PRIVATE qemb_clblast)
+  endif()
   qemb_add_test(${name} ${name} -j1)
 endforeach()
 

@@ -20,6 +20,7 @@ typedef struct cli_command {
 int cli_devices(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_demo(int argc, char **argv);
+int cli_train(int argc, char **argv);
 
 /* Prints "qemb COMMAND: sentence" and gives the exit code. cli_usage adds where the help is. */
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -7,6 +7,7 @@ static const cli_command commands[] = {
     {"devices", "the devices there are, and what the library makes of them", cli_devices},
 
     {"demo", "the main job: a click log through 26 quantised tables, timed and checked", cli_demo},
+    {"train", "a recommendation model on a click log, its tables quantised; scored, converted, saved", cli_train},
     {"bench", "time one operation, a file of shapes, or everything", cli_bench},
 };
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
