@@ -15,11 +15,13 @@ typedef struct dlrm_cli {
     int64_t epochs;
     double lr; /* 0: the optimizer's */
     const char *save, *resume, *predictions;
-    int64_t save_every;
+    int64_t save_every, seeds;
+    const char *picture;
     bool json;
 } dlrm_cli;
 
-/* Defaults; then every option of the command line that `letters` allows: d data, m model, t training. Gives CLI_DONE, CLI_USAGE, or -1 when
+/* Defaults; then every option of the command line that `letters` allows: d data, m model, t training, p predictions,
+ * l ladder. Gives CLI_DONE, CLI_USAGE, or -1 when
  * --help was answered. Words that are no options are left at argv[optind]. */
 int dlrm_cli_parse(dlrm_cli *o, const char *letters, const char *help, int argc, char **argv);
 

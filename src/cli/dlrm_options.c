@@ -8,7 +8,7 @@ enum option_code {
     OPT_DATA = 256, OPT_SYNTHETIC, OPT_TEST_ROWS, OPT_SCALE, OPT_IDS, OPT_FAULTS, /* data */
     OPT_SEED, OPT_TABLES, OPT_DIM, OPT_BOTTOM, OPT_TOP, OPT_INTERACTION, OPT_BATCH, OPT_LR, OPT_OPTIMIZER, /* model */
     OPT_BITS, OPT_METHOD, OPT_EPOCHS, OPT_SAVE, OPT_SAVE_EVERY, OPT_RESUME, /* training */
-    OPT_PREDICTIONS, OPT_DEVICE, OPT_JSON, OPT_HELP
+    OPT_PREDICTIONS, OPT_SEEDS, OPT_PICTURE, OPT_DEVICE, OPT_JSON, OPT_HELP
 };
 
 /* letter: of dlrm_cli_parse; a: every command. */
@@ -25,7 +25,7 @@ static const struct {
     {"batch", OPT_BATCH, 'm', true},         {"optimizer", OPT_OPTIMIZER, 'm', true}, {"lr", OPT_LR, 'm', true},
     {"bits", OPT_BITS, 't', true},           {"method", OPT_METHOD, 't', true},       {"epochs", OPT_EPOCHS, 't', true},
     {"save", OPT_SAVE, 't', true},           {"save-every", OPT_SAVE_EVERY, 't', true}, {"resume", OPT_RESUME, 't', true},
-    {"predictions", OPT_PREDICTIONS, 'p', true}, {"device", OPT_DEVICE, 'a', true},   {"json", OPT_JSON, 'a', false},
+    {"seeds", OPT_SEEDS, 'l', true},         {"picture", OPT_PICTURE, 'l', true},     {"predictions", OPT_PREDICTIONS, 'p', true}, {"device", OPT_DEVICE, 'a', true},   {"json", OPT_JSON, 'a', false},
     {"help", OPT_HELP, 'a', false},
 };
 enum { NUM_OPTIONS = sizeof options / sizeof *options };
@@ -151,6 +151,11 @@ static bool set_training(dlrm_cli *o, int code, const char *text) {
         return true;
     case OPT_PREDICTIONS:
         o->predictions = text;
+        return true;
+    case OPT_SEEDS:
+        return cli_integer(text, 1, 9, &o->seeds);
+    case OPT_PICTURE:
+        o->picture = text;
         return true;
     case OPT_DEVICE:
         o->device = text;

@@ -8,6 +8,8 @@ static const cli_command commands[] = {
 
     {"demo", "the main job: a click log through 26 quantised tables, timed and checked", cli_demo},
     {"train", "a recommendation model on a click log, its tables quantised; scored, converted, saved", cli_train},
+    {"serve-check", "a converted model: scored, and compared with the trained one, bit for bit", cli_serve_check},
+    {"ladder", "how good is each way to quantise: one table, one picture", cli_ladder},
     {"bench", "time one operation, a file of shapes, or everything", cli_bench},
 };
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
