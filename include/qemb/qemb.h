@@ -314,6 +314,7 @@ typedef struct qemb_bag_info {
 } qemb_bag_info;
 QEMB_API qemb_status qemb_embedding_bag_info(const qemb_embedding_bag *bag, qemb_bag_info *info);
 QEMB_API qemb_status qemb_embedding_bag_table(const qemb_embedding_bag *bag, int32_t table, qemb_table_desc *desc);
+QEMB_API int32_t qemb_embedding_bag_feature_table(const qemb_embedding_bag *bag, int32_t feature); /* -1: no such feature */
 
 /* Rows [first, first+count) of the master weight, to and from the host. Both wait. A write commits the rows' observer state first. */
 QEMB_API qemb_status qemb_embedding_bag_read_weight(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, float *target);
@@ -329,6 +330,18 @@ QEMB_API qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, i
 /* Puts a state in (from a state dict): min_val and max_val [count], for all rows of the table at once. Waits. */
 QEMB_API qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const float *min_val,
                                                        const float *max_val);
+/* Where a table stands beside its weights and its observer's min_val and max_val: together all that later calls depend on (qemb_io.h saves
+ * them). A set takes all tables [T] and the module's count of forwards; it turns the switches and empties the observer: a table with
+ * observations wants qemb_embedding_bag_write_observer next (a memoryless one only if its observer is off). Compiles, may take memory
+ * for state. Errors RANGE (something negative, eps not a finite number above 0), NOMEM, BUILD; nothing has changed then. */
+typedef struct qemb_table_progress {
+    int64_t observations; /* that min_val and max_val include; 0: never observed */
+    int64_t fake_quant_from, observer_until; /* qemb_embedding_bag_set_schedule */
+    float eps;
+    bool observer_on, fake_quant_on;
+} qemb_table_progress;
+QEMB_API qemb_status qemb_embedding_bag_get_progress(const qemb_embedding_bag *bag, int32_t table, qemb_table_progress *progress);
+QEMB_API qemb_status qemb_embedding_bag_set_progress(qemb_embedding_bag *bag, int64_t forwards, const qemb_table_progress *tables);
 /* out[count][D] = the fake-quantised values of rows [first, first+count), as the next forward would look them up (before max_norm),
  * whether fake quantisation is on or not: what torch's module computes of the whole table at every forward. Stores no state. Errors
  * SHAPE, STATE. Returns before the device is done. */
@@ -507,9 +520,11 @@ QEMB_API qemb_status qemb_embedding_bag_step(qemb_embedding_bag *bag, qemb_batch
 
 /* Optimiser state for state dicts. Array k = 0, 1 of a table, under torch's or FBGEMM's name: one number an element, or one a row. */
 typedef struct qemb_optimizer_info {
+    qemb_embedding_bag *bag;
     qemb_optimizer_kind kind;
     double lr;
     int64_t steps; /* so far */
+    qemb_optimizer_desc desc; /* defaults filled in, lr as set last */
     int32_t num_arrays;
     const char *array_name[2]; /* "momentum_buffer", "sum", "exp_avg", "exp_avg_sq" */
     bool array_row_wise[2];
@@ -559,6 +574,8 @@ typedef enum qemb_pack_method { QEMB_PACK_MINMAX = 0, QEMB_PACK_OBSERVER = 1, QE
 
 /* Without this flag a row whose scale or bias would be stored as infinity (fp16: beyond 65504) is refused (RANGE, with its number). */
 #define QEMB_PACK_AS_PEER 1u
+/* qemb_packed_import: rows are taken as they are, without a look at every one of them (sizes, formats and maps are checked). */
+#define QEMB_PACK_UNCHECKED 2u
 
 /* All tables in one format. format.bits 0 takes each table's own width. row_map (or NULL) holds for each table NULL or one entry for each
  * of its rows: -1 drops the row (its lookups contribute nothing, as padding), m >= 0 makes it packed row m; packed rows are 0..max(m), each
@@ -601,10 +618,17 @@ typedef struct qemb_packed_import_desc {
     int32_t num_features;
     qemb_bag_options options;
     bool unpooled;  /* an embedding: one row a lookup */
-    uint32_t flags; /* QEMB_PACK_AS_PEER: infinite and NaN qparams are taken */
+    uint32_t flags; /* QEMB_PACK_AS_PEER: infinite and NaN qparams are taken, and spare bits; QEMB_PACK_UNCHECKED */
+    const void *memory; /* NULL: rows are copied. Else all rows and qparams lie in memory[memory_bytes], and 256 bytes behind it can be read */
+    size_t memory_bytes;
+    void (*release)(void *user); /* NULL, or called once when `memory` is not used any more */
+    void *user;
 } qemb_packed_import_desc;
 
-/* Tables from bytes, copied. Every size, scale, bias and map entry is checked. Errors CORRUPT (sizes, qparams), INDEX (map), ARG, SHAPE. */
+/* Tables from bytes. Every size and map entry is checked, every scale (finite, not negative), bias (finite) and spare bit (zero) too. Given
+ * `memory`, a device that works in the host's memory (host_memory) looks rows up where they lie, and keeps it, unchanged, until the destroy,
+ * which then waits; elsewhere, and for a table beyond one allocation, they are copied and release is called before the return (never on
+ * failure). Errors CORRUPT (sizes, qparams, bits), INDEX (map), ARG, SHAPE. */
 QEMB_API qemb_status qemb_packed_import(qemb_context *ctx, const qemb_packed_import_desc *desc, qemb_packed **packed);
 
 /* The same tables in another format. Rows whose scale and bias the new format holds exactly, at the same width, keep their codes; others
@@ -621,6 +645,7 @@ typedef struct qemb_packed_info {
 } qemb_packed_info;
 QEMB_API qemb_status qemb_packed_get_info(const qemb_packed *packed, qemb_packed_info *info);
 QEMB_API qemb_status qemb_packed_get_table(const qemb_packed *packed, int32_t table, qemb_packed_table *description);
+QEMB_API int32_t qemb_packed_feature_table(const qemb_packed *packed, int32_t feature); /* -1: no such feature */
 
 /* Packed rows [first, first + count) as bytes (qparams: planar only, else NULL), or as floats. They wait. */
 QEMB_API qemb_status qemb_packed_read_rows(qemb_packed *packed, int32_t table, int64_t first, int64_t count, void *rows, void *qparams);

@@ -1,6 +1,7 @@
 /* qemb_io.h - files and data: safetensors, npy, click logs in Criteo's format.
  *
- * Nothing here needs a context or a device. The words, the error rules and the ownership rules of qemb.h hold.
+ * Only the saving and loading of modules and packed tables needs a context. The words, the error rules and the ownership rules of qemb.h
+ * hold.
  *
  * Files   every reader treats its file as hostile: sizes are checked against the file before anything is allocated, and a
  *         refusal names the file, the byte offset (or line and column) and the reason. Status IO is the system's word (the
@@ -138,6 +139,58 @@ QEMB_API void qemb_safetensors_writer_destroy(qemb_safetensors_writer *writer);
 /* All of the above for tensors that are in memory: data[i] belongs to tensors[i]. */
 QEMB_API qemb_status qemb_safetensors_save(const char *path, const qemb_tensor_desc *tensors, const void *const *data,
                                            int64_t tensor_count, const qemb_metadata *metadata, int64_t metadata_count);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Saving and loading: modules, optimisers, packed tables
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+/* One file of whatever is added, under prefixes that the caller chooses ("" or NULL: none). Objects, tensors' data and nothing else are
+ * borrowed until the destroy; what they hold is read by _write, so one saver may write again and again (a checkpoint every n steps).
+ *
+ * Module    the state dict of torch.ao.nn.qat.EmbeddingBag and Embedding: PREFIX + weight [E][D], weight_fake_quant.fake_quant_enabled [1],
+ *           .observer_enabled [1], .scale [E], .zero_point [E], .activation_post_process.eps [1], .min_val [E], .max_val [E]; before the first
+ *           observation scale and zero_point are [1], min_val and max_val [0]. A module of several tables puts the table's name and "."
+ *           between prefix and key. A float table (qemb_qconfig_float) has its weight alone. What torch has no key for stands in metadata:
+ *           PREFIX + qemb_module (options, features), and for each table qemb_table (counters, schedule, qconfig, padding, max_norm).
+ * Optimizer PREFIX + state.T.NAME of table T = 0, 1, ...: step (int64, no dimensions), then "momentum_buffer", "sum", "exp_avg",
+ *           "exp_avg_sq" as the kind has them, [E][D] or row-wise [E]: the names of torch's state dict. Metadata PREFIX + qemb_optimizer:
+ *           kind and every hyper-parameter.
+ * Packed    PREFIX + NAME.rows (U8 [rows][row_bytes], the layout's own bytes), planar tables NAME.qparams (F32 or BF16, [rows][scale, bias],
+ *           symmetric [rows][scale]), pruned ones NAME.row_map (I32 [E]). Metadata PREFIX + qemb_packed (options, features) and
+ *           PREFIX + qemb_packed.T: layout, bits, sizes, padding, max_norm, name. */
+typedef struct qemb_saver qemb_saver;
+QEMB_API qemb_status qemb_saver_create(qemb_saver **saver);
+QEMB_API void qemb_saver_destroy(qemb_saver *saver);
+QEMB_API qemb_status qemb_saver_add_module(qemb_saver *saver, const char *prefix, qemb_embedding_bag *bag);
+QEMB_API qemb_status qemb_saver_add_optimizer(qemb_saver *saver, const char *prefix, qemb_optimizer *optimizer);
+QEMB_API qemb_status qemb_saver_add_packed(qemb_saver *saver, const char *prefix, qemb_packed *packed);
+QEMB_API qemb_status qemb_saver_add_tensor(qemb_saver *saver, const qemb_tensor_desc *desc, const void *data); /* desc is copied */
+QEMB_API qemb_status qemb_saver_add_text(qemb_saver *saver, const char *key, const char *text);                /* both copied */
+
+/* Writes everything, streamed in pieces of a few MiB (no table is ever copied whole), atomic, durable and with a checksum like every save of
+ * this header. Waits. Errors: those of qemb_safetensors_writer_*, ARG where two names are the same; the old file stays then. */
+QEMB_API qemb_status qemb_saver_write(qemb_saver *saver, const char *path);
+
+/* Puts a module's state back, exact at any step: the next forwards and steps give the bits that they would have given without the save. `bag`
+ * has the same tables; what a constructor fixes (qconfig, mode, padding_idx) is the caller's, as in torch. Scale and zero_point follow from
+ * min_val, max_val and eps and are not read. A file that torch wrote loads too: its tables count as observed once, at forward 0. A file with
+ * the weight alone, or a float module: the weight is taken, the observer starts anew and the switches stay.
+ * Errors: ARG (a key is missing), SHAPE, DTYPE, CORRUPT (a flag that is neither 0 nor 1, min above max, a text that does not parse), with
+ * file and key; nothing has changed then. All that is checked first: only IO and DEVICE may come later and leave a part. Waits. */
+QEMB_API qemb_status qemb_load_module(const qemb_safetensors *file, const char *prefix, qemb_embedding_bag *bag);
+
+/* The state of an optimiser of the same kind and hyper-parameters (ARG names one that differs); the learning rate is taken from the file.
+ * A file without qemb's text: arrays and step are taken, nothing else. */
+QEMB_API qemb_status qemb_load_optimizer(const qemb_safetensors *file, const char *prefix, qemb_optimizer *optimizer);
+
+/* Packed tables of a file, ready to serve. On a device that works in the host's memory the rows are used where they lie in the mapped file
+ * (unless a table needs more than one allocation): that takes milliseconds for any size, pages are read when they are looked up, and several
+ * processes share them; `packed` keeps the file open, which may be closed at once. Elsewhere, and under COPY, the rows are copied.
+ * Sizes, formats, maps and options are always checked; VERIFY also reads the whole file: its checksum if it has one, every scale (finite, not
+ * negative), every bias (finite) and the spare bits of every row (zero). AS_PEER lets infinite and NaN ones pass, and bytes of padding.
+ * Errors: ARG (no such tables), CORRUPT, UNSUPPORTED, IO, NOMEM, BUILD. */
+enum { QEMB_LOAD_VERIFY = 1, QEMB_LOAD_COPY = 2, QEMB_LOAD_AS_PEER = 4 };
+QEMB_API qemb_status qemb_load_packed(qemb_context *ctx, qemb_safetensors *file, const char *prefix, uint32_t flags, qemb_packed **packed);
 
 /* ---------------------------------------------------------------------------------------------------------------------
  * npy: one array

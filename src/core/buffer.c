@@ -26,6 +26,24 @@ done:
     return st;
 }
 
+qemb_status qemb__buffer_borrow(qemb_context *ctx, const void *memory, size_t bytes, qemb_buffer **out) {
+    void *block = NULL;
+    qemb_status st = qemb__calloc(1, sizeof(qemb_buffer), &block);
+    if (st != QEMB_OK) {
+        return st;
+    }
+    qemb_buffer *buffer = block;
+    *buffer = (qemb_buffer){.ctx = ctx, .host = (void *)(uintptr_t)memory, .bytes = bytes};
+    st = ctx->ops->buffer_borrow(buffer);
+    if (st != QEMB_OK) {
+        qemb__free(buffer);
+        return st;
+    }
+    ctx->counters.device_buffers++;
+    *out = buffer;
+    return QEMB_OK;
+}
+
 void qemb__buffer_destroy(qemb_buffer *buffer) {
     if (buffer) {
         buffer->ctx->ops->buffer_destroy(buffer);

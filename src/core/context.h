@@ -37,6 +37,8 @@ void qemb__leave(qemb_context *ctx);
 /* As the public calls, for callers that are inside the context already. */
 qemb_status qemb__buffer_create(qemb_context *ctx, size_t bytes, qemb_buffer **buffer);
 void qemb__buffer_destroy(qemb_buffer *buffer);
+/* A buffer over memory that somebody else keeps and nobody writes; only where report.host_memory. */
+qemb_status qemb__buffer_borrow(qemb_context *ctx, const void *memory, size_t bytes, qemb_buffer **buffer);
 qemb_status qemb__buffer_write(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source, bool wait);
 qemb_status qemb__buffer_read(qemb_buffer *buffer, size_t offset, size_t bytes, void *target, bool wait);
 qemb_status qemb__finish(qemb_context *ctx);

@@ -5,6 +5,11 @@
 #include "core/batch.h"
 #include "core/tables.h"
 
+/* Switches that forwards turn, of one table (core/schedule.c). */
+typedef struct qemb__schedule {
+    int64_t fake_quant_from, observer_until; /* forwards, from 0; 0: not scheduled */
+} qemb__schedule;
+
 struct qemb_embedding_bag {
     qemb_context *ctx;
     qemb__tables *tables;
@@ -16,7 +21,7 @@ struct qemb_embedding_bag {
     uint64_t last_generation;
     qemb_qconfig *qconfig;         /* [T] as created */
     struct qemb__training *training; /* core/training.h; made by the first call that needs it */
-    struct qemb__schedule *schedule; /* [T], core/schedule.c; NULL: none */
+    qemb__schedule *schedule; /* [T]; NULL: none */
 };
 
 /* Turns a switch of one table or QEMB_ALL_TABLES, inside the context. */

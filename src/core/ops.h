@@ -119,6 +119,8 @@ struct qemb__ops {
     /* memory: create fills memory and host of a buffer whose ctx and bytes are set */
     qemb_status (*buffer_create)(qemb_buffer *buffer);
     void (*buffer_destroy)(qemb_buffer *buffer);
+    /* the same over `host` memory of the caller, which is only read; for devices with report.host_memory */
+    qemb_status (*buffer_borrow)(qemb_buffer *buffer);
     qemb_status (*buffer_write)(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source, bool wait);
     qemb_status (*buffer_read)(qemb_buffer *buffer, size_t offset, size_t bytes, void *target, bool wait);
     /* write from the start without waiting; *fence (NULL at first) then stands for the end of the copy. fence_wait waits and clears it */

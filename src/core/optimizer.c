@@ -214,7 +214,7 @@ qemb_status qemb_optimizer_info_get(const qemb_optimizer *o, qemb_optimizer_info
     if (!o || !info) {
         return qemb__fail(QEMB_ERR_ARG, "optimizer_info_get: %s is NULL", o ? "info" : "optimizer");
     }
-    *info = (qemb_optimizer_info){.kind = o->desc.kind, .lr = o->desc.lr, .steps = o->steps, .num_arrays = o->num_arrays};
+    *info = (qemb_optimizer_info){.bag = o->bag, .kind = o->desc.kind, .lr = o->desc.lr, .steps = o->steps, .desc = o->desc, .num_arrays = o->num_arrays};
     for (int32_t k = 0; k < o->num_arrays; k++) {
         qemb_buffer *const *arrays = o->is_m[k] ? o->m : o->v;
         info->array_name[k] = o->is_m[k] ? traits[o->desc.kind].m : traits[o->desc.kind].v;

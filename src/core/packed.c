@@ -76,8 +76,14 @@ void qemb_packed_destroy(qemb_packed *p) {
     for (int32_t t = 0; p->map && t < p->shape.tables->num_tables; t++) {
         qemb__free(p->map[t]);
     }
+    if (p->borrowed) {
+        (void)p->ctx->ops->finish(p->ctx);
+    }
     qemb__buffer_destroy(p->maps);
     qemb__tables_destroy(p->shape.tables);
+    if (p->release) {
+        p->release(p->user);
+    }
     qemb__free(p->map);
     qemb__free(p->rows);
     qemb__free(p->format);
@@ -126,14 +132,41 @@ qemb_status qemb__packed_move(qemb_packed *p, int32_t table, int64_t first, int6
     return QEMB_OK;
 }
 
-/* Scale and bias at `p` are numbers that a lookup can use. */
+/* Scale and bias at `p` are numbers that a packer makes. */
 static bool usable(const q_table *t, const q_u8 *p) {
     const q_i32 number = q_number(t->layout, t->bits, t->qparams);
-    return isfinite(q_load_number(p, number)) && (t->qparams & Q_SYMMETRIC || isfinite(q_load_number(p + (number == Q_NUMBER_FP32 ? 4 : 2), number)));
+    const float scale = q_load_number(p, number);
+    return isfinite(scale) && scale >= 0.0f && (t->qparams & Q_SYMMETRIC || isfinite(q_load_number(p + (number == Q_NUMBER_FP32 ? 4 : 2), number)));
 }
 
-/* Sizes are exactly those of the rows, and every row's qparams are numbers. */
-static qemb_status check_bytes(const qemb_packed *p, int32_t table, const qemb_packed_table *d, bool as_peer) {
+/* Bits behind the last code, and bytes up to the row's alignment, are zero. */
+static bool is_clean(const q_table *t, const q_u8 *row) {
+    const q_i32 used = (q_i32)((q_i64)t->dim * t->bits % 8);
+    const q_i32 end = q_codes_at(t->layout) + q_code_bytes(t->dim, t->bits);
+    bool clean = used == 0 || row[end - 1] >> used == 0;
+    for (q_i32 k = end; t->layout == Q_FBGEMM && k < t->row_bytes; k++) {
+        clean = clean && row[k] == 0;
+    }
+    return clean;
+}
+
+static qemb_status check_rows(const q_table *t, int64_t rows, const qemb_packed_table *d, const char *name) {
+    qemb_status st = QEMB_OK;
+    const bool planar = t->layout == Q_PLANAR;
+    const int64_t plane = q_qparams_bytes(t->layout, t->bits, t->qparams);
+    const q_u8 *row = d->rows;
+    const q_u8 *at = planar ? d->qparams : row + (t->layout == Q_FBGEMM ? 0 : q_code_bytes(t->dim, t->bits));
+    for (int64_t r = 0; r < rows; r++, row += t->row_bytes, at += planar ? plane : t->row_bytes) {
+        REQUIRE(usable(t, at), QEMB_ERR_CORRUPT, "packed_import: table %s, row %lld: scale or bias is infinite or NaN, or the scale negative", name,
+                (long long)r);
+        REQUIRE(is_clean(t, row), QEMB_ERR_CORRUPT, "packed_import: table %s, row %lld: spare bits are not zero", name, (long long)r);
+    }
+done:
+    return st;
+}
+
+/* Sizes are exactly those of the rows; every row is one that a packer makes, unless the flags say otherwise. */
+static qemb_status check_bytes(const qemb_packed *p, int32_t table, const qemb_packed_table *d, uint32_t flags) {
     qemb_status st = QEMB_OK;
     const q_table *t = &p->shape.tables->table[table];
     const char *name = p->shape.tables->name[table];
@@ -146,10 +179,7 @@ static qemb_status check_bytes(const qemb_packed *p, int32_t table, const qemb_p
     REQUIRE(!planar || d->qparams || rows == 0, QEMB_ERR_ARG, "packed_import: table %s: qparams is NULL, a planar table has a plane of them", name);
     REQUIRE(d->qparams_bytes == (planar ? rows * plane : 0), QEMB_ERR_CORRUPT, "packed_import: table %s: qparams_bytes=%lld, want %lld", name,
             (long long)d->qparams_bytes, (long long)(planar ? rows * plane : 0));
-    const q_u8 *at = planar ? d->qparams : (const q_u8 *)d->rows + (t->layout == Q_FBGEMM ? 0 : q_code_bytes(t->dim, t->bits));
-    for (int64_t r = 0; !as_peer && r < rows; r++, at += planar ? plane : t->row_bytes) {
-        REQUIRE(usable(t, at), QEMB_ERR_CORRUPT, "packed_import: table %s, row %lld: scale or bias is infinite or NaN", name, (long long)r);
-    }
+    TRY(flags ? QEMB_OK : check_rows(t, rows, d, name));
 done:
     return st;
 }
@@ -163,14 +193,26 @@ qemb_status qemb_packed_import(qemb_context *ctx, const qemb_packed_import_desc 
     if (st != QEMB_OK) {
         return st;
     }
-    const qemb__packed_plan plan = {d->tables, d->num_tables, d->feature_table, d->num_features, d->options, !d->unpooled};
+    REQUIRE((d->flags & ~(QEMB_PACK_AS_PEER | QEMB_PACK_UNCHECKED)) == 0, QEMB_ERR_ARG, "packed_import: flags=%#x, want those of qemb_packed_import_desc",
+            d->flags);
+    qemb__packed_plan plan = {d->tables, d->num_tables, d->feature_table, d->num_features, d->options, !d->unpooled, d->memory, d->memory_bytes};
+    if (!qemb__packed_can_borrow(ctx, &plan)) {
+        plan.memory = NULL;
+    }
     TRY(qemb__packed_plan_create(ctx, &plan, "packed_import", &p));
     for (int32_t t = 0; t < d->num_tables; t++) {
-        TRY(check_bytes(p, t, &d->tables[t], (d->flags & QEMB_PACK_AS_PEER) != 0));
+        TRY(check_bytes(p, t, &d->tables[t], d->flags));
     }
-    for (int32_t t = 0; t < d->num_tables; t++) {
+    for (int32_t t = 0; t < d->num_tables && !plan.memory; t++) {
         const qemb__packed_bytes bytes = {.source = d->tables[t].rows, .source_qparams = d->tables[t].qparams};
         TRY(qemb__packed_move(p, t, 0, p->rows[t], &bytes));
+    }
+    p->borrowed = plan.memory != NULL;
+    if (p->borrowed) {
+        p->release = d->release;
+        p->user = d->user;
+    } else if (d->release) {
+        d->release(d->user);
     }
     *out = p;
     p = NULL;
@@ -207,6 +249,10 @@ qemb_status qemb_packed_get_table(const qemb_packed *p, int32_t table, qemb_pack
                              .has_max_norm = (t->flags & Q_HAS_NORM) != 0, .max_norm = t->max_norm, .norm_type = t->norm_type,
                              .rows_bytes = p->rows[table] * t->row_bytes, .qparams_bytes = p->rows[table] * plane, .row_map = p->map[table]};
     return QEMB_OK;
+}
+
+int32_t qemb_packed_feature_table(const qemb_packed *p, int32_t feature) {
+    return p ? qemb__tables_feature(p->shape.tables, feature) : -1;
 }
 
 qemb_status qemb_packed_read_rows(qemb_packed *p, int32_t table, int64_t first, int64_t count, void *rows, void *qparams) {

@@ -11,6 +11,9 @@ struct qemb_packed {
     int64_t *rows;              /* [T] packed rows; q_table.rows is what indices are checked against */
     int32_t **map;              /* [T] row maps on the host, NULL: none */
     qemb_buffer *maps;          /* all maps on the device, or NULL */
+    bool borrowed;              /* the slabs lie in memory of the caller's: waited for before `release` */
+    void (*release)(void *user);
+    void *user;
 };
 
 /* What packed tables are made of, whoever makes them. */
@@ -21,7 +24,21 @@ typedef struct qemb__packed_plan {
     int32_t num_features;
     qemb_bag_options options;
     bool pooled;
+    const void *memory; /* NULL, or slabs are to lie where the tables' rows and qparams are, inside these bytes */
+    size_t memory_bytes;
 } qemb__packed_plan;
+
+/* Whether the tables of a plan can be used where they lie: in the device's memory, inside `memory`, none beyond one allocation. */
+bool qemb__packed_can_borrow(qemb_context *ctx, const qemb__packed_plan *plan);
+
+/* Slabs over the plan's memory for tables that are described already (packed_borrow.c). */
+qemb_status qemb__packed_borrow(qemb__tables *tables, const qemb__packed_plan *plan, int32_t *group_of);
+
+/* Where the first row's qparams lie when the rows begin at `base`, in layouts that keep them in the row. */
+int64_t qemb__packed_qparams_base(const q_table *table, int64_t base);
+
+/* Kernels read whole chunks of codes, up to this many bytes past a row. */
+enum { QEMB__PACKED_OVERRUN = 256 };
 
 /* Checks sizes, formats and maps; allocates zeroed slabs, uploads descriptors and maps, compiles the forward. */
 qemb_status qemb__packed_plan_create(qemb_context *ctx, const qemb__packed_plan *plan, const char *call, qemb_packed **packed);

@@ -8,8 +8,8 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Kernels read whole chunks of codes, up to OVERRUN bytes past a row; SLACK is that and the alignment of the plane of qparams. */
-enum { OVERRUN = 256, ONE_SLAB_SHIFT = 62, LINE_BYTES = 128, PLANE_ALIGNMENT = 64, SLACK = OVERRUN + PLANE_ALIGNMENT };
+/* SLACK: what kernels read past a row, and the alignment of the plane of qparams. */
+enum { OVERRUN = QEMB__PACKED_OVERRUN, ONE_SLAB_SHIFT = 62, LINE_BYTES = 128, PLANE_ALIGNMENT = 64, SLACK = OVERRUN + PLANE_ALIGNMENT };
 
 qemb_status qemb__packed_check_format(const qemb_packed_format *f, const char *call) {
     qemb_status st = QEMB_OK;
@@ -89,12 +89,16 @@ static void describe(const qemb_packed_table *p, q_table *t) {
     t->qmax = (float)((1 << t->bits) - 1);
 }
 
+int64_t qemb__packed_qparams_base(const q_table *t, int64_t base) {
+    return t->layout == Q_FBGEMM ? base : base + q_code_bytes(t->dim, t->bits);
+}
+
 /* Where a table's qparams begin when its rows begin at `base` and `rows` of them lie together. */
 static int64_t qparams_base(const q_table *t, int64_t base, int64_t rows) {
     if (t->layout == Q_PLANAR) {
         return base + qemb__round_up(rows * t->row_bytes, PLANE_ALIGNMENT);
     }
-    return t->layout == Q_FBGEMM ? base : base + q_code_bytes(t->dim, t->bits);
+    return qemb__packed_qparams_base(t, base);
 }
 
 /* Gives `rows` packed rows of table t their place: several slabs of their own, or the end of the slab filled last (*open, or -1). */
@@ -167,10 +171,11 @@ qemb_status qemb__packed_tables_create(qemb_context *ctx, const qemb__packed_pla
         REQUIRE(qemb__add_i64(s->total_rows, p->num_embeddings, &s->total_rows), QEMB_ERR_OVERFLOW, "%s: the rows of all tables do not fit in 63 bits",
                 call);
         s->max_dim = s->table[t].dim > s->max_dim ? s->table[t].dim : s->max_dim;
-        TRY(place(s, t, rows, &open, group_of));
+        TRY(plan->memory ? QEMB_OK : place(s, t, rows, &open, group_of));
     }
+    TRY(plan->memory ? qemb__packed_borrow(s, plan, group_of) : QEMB_OK);
     qemb__tables_order_features(s, plan->feature_table, group_of);
-    for (int32_t n = 0; n < s->num_slabs; n++) {
+    for (int32_t n = 0; n < s->num_slabs && !plan->memory; n++) {
         TRY(qemb__buffer_create(ctx, (size_t)s->slab[n].elements, &s->slab[n].weight));
     }
     TRY(qemb__tables_upload(s));

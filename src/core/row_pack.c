@@ -239,7 +239,7 @@ qemb_status qemb_packed_create(qemb_embedding_bag *bag, const qemb_packed_desc *
     TRY(describe(bag, d, !desc, tables));
     TRY(check_create(bag, d, tables));
     TRY(qemb__tables_flush(bag->tables));
-    qemb__packed_plan plan = {tables, s->num_tables, features, s->num_features, bag->options, bag->pooled};
+    qemb__packed_plan plan = {tables, s->num_tables, features, s->num_features, bag->options, bag->pooled, NULL, 0};
     for (int32_t t = 0; t < s->num_tables; t++) { /* all rows first: maps choose among them */
         tables[t].row_map = NULL;
         tables[t].num_rows = tables[t].num_embeddings;
@@ -303,7 +303,7 @@ qemb_status qemb_packed_convert(qemb_packed *source, const qemb_packed_format *f
         tables[t].format = *format;
         tables[t].format.bits = format->bits ? format->bits : source->format[t].bits;
     }
-    const qemb__packed_plan plan = {tables, s->num_tables, features, s->num_features, source->shape.options, source->shape.pooled};
+    const qemb__packed_plan plan = {tables, s->num_tables, features, s->num_features, source->shape.options, source->shape.pooled, NULL, 0};
     TRY(qemb__packed_plan_create(source->ctx, &plan, "packed_convert", &p));
     for (int32_t t = 0; t < s->num_tables; t++) {
         TRY(convert_table(source, p, t, (flags & QEMB_PACK_AS_PEER) != 0));

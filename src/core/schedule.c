@@ -2,10 +2,6 @@
 #include "base/memory.h"
 #include "core/embedding_bag.h"
 
-typedef struct qemb__schedule {
-    int64_t fake_quant_from, observer_until; /* forwards, from 0; 0: not scheduled */
-} qemb__schedule;
-
 qemb_status qemb__bag_follow_schedule(qemb_embedding_bag *bag) {
     qemb_status st = QEMB_OK;
     for (int32_t t = 0; bag->schedule && t < bag->tables->num_tables; t++) {

@@ -35,6 +35,15 @@ size_t qemb__tables_at(const qemb__tables *s, int32_t table, int32_t slab, int64
     return (size_t)(t->base + local * t->dim) * sizeof(float) - s->slab[slab].weight->offset;
 }
 
+int32_t qemb__tables_feature(const qemb__tables *s, int32_t index) {
+    for (int32_t k = 0; k < s->num_features; k++) {
+        if (s->feature[k].index == index) {
+            return s->feature[k].table;
+        }
+    }
+    return -1;
+}
+
 int32_t qemb__norm_flag(int32_t flags, bool fake_quant) {
     return !(flags & (Q_HAS_NORM | Q_CLIPS_WEIGHT)) ? 0 : fake_quant ? Q_HAS_NORM : Q_CLIPS_WEIGHT;
 }

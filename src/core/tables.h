@@ -79,6 +79,9 @@ void qemb__tables_locate(const qemb__tables *tables, int32_t table, int64_t row,
 /* Byte offset of row `local` of slab `slab` within the slab's weight buffer. */
 size_t qemb__tables_at(const qemb__tables *tables, int32_t table, int32_t slab, int64_t local);
 
+/* Table of feature `index` of the input, -1 if there is none. */
+int32_t qemb__tables_feature(const qemb__tables *tables, int32_t index);
+
 /* Where max_norm acts under this switch: on what a lookup gives (Q_HAS_NORM), or on the weights of a float table (Q_CLIPS_WEIGHT). */
 int32_t qemb__norm_flag(int32_t flags, bool fake_quant);
 

@@ -38,6 +38,20 @@ done:
     return st;
 }
 
+/* Room for the file and a tail, then the file over it. */
+static qemb_status map_file(qemb_safetensors *file, const char *who) {
+    qemb_status st = QEMB_OK;
+    const size_t bytes = (size_t)file->size + QEMB__MAP_TAIL;
+    void *room = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    REQUIRE(room != MAP_FAILED, QEMB_ERR_IO, "%s: %s: cannot map %zu bytes: %s", who, file->path, bytes, strerror(errno));
+    file->map = room;
+    file->map_bytes = bytes;
+    void *map = mmap(room, (size_t)file->size, PROT_READ, MAP_SHARED | MAP_FIXED, file->fd, 0);
+    REQUIRE(map != MAP_FAILED, QEMB_ERR_IO, "%s: %s: cannot map %lld bytes: %s", who, file->path, (long long)file->size, strerror(errno));
+done:
+    return st;
+}
+
 qemb_status qemb_safetensors_open(const char *path, qemb_safetensors **out) {
     static const char who[] = "safetensors_open";
     qemb_status st = QEMB_OK;
@@ -47,13 +61,12 @@ qemb_status qemb_safetensors_open(const char *path, qemb_safetensors **out) {
     TRY(qemb__calloc(1, sizeof *file, &block));
     file = block;
     file->fd = -1;
+    file->users = 1;
     TRY(qemb__file_open(who, path, &file->fd, &file->size));
     TRY(qemb__strdup(path, &file->path));
     TRY(read_header(file, who));
     if (file->size > file->data_start) {
-        void *map = mmap(NULL, (size_t)file->size, PROT_READ, MAP_SHARED, file->fd, 0);
-        REQUIRE(map != MAP_FAILED, QEMB_ERR_IO, "%s: %s: cannot map %lld bytes: %s", who, path, (long long)file->size, strerror(errno));
-        file->map = map;
+        TRY(map_file(file, who));
     }
     *out = file;
     file = NULL;
@@ -63,11 +76,11 @@ done:
 }
 
 void qemb_safetensors_close(qemb_safetensors *file) {
-    if (!file) {
+    if (!file || --file->users > 0) {
         return;
     }
     if (file->map) {
-        (void)munmap(file->map, (size_t)file->size);
+        (void)munmap(file->map, file->map_bytes);
     }
     if (file->fd >= 0) {
         (void)close(file->fd);

@@ -56,6 +56,13 @@ done:
     return st;
 }
 
+static qemb_status buffer_borrow(qemb_buffer *buffer) {
+    qemb__cl *cl = buffer->ctx->engine;
+    cl_int error = CL_SUCCESS;
+    buffer->memory = clCreateBuffer(cl->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR, buffer->bytes, buffer->host, &error);
+    return error == CL_SUCCESS ? QEMB_OK : qemb__cl_fail(error, "clCreateBuffer");
+}
+
 static void buffer_destroy(qemb_buffer *buffer) {
     (void)clReleaseMemObject(buffer->memory);
 }
@@ -135,6 +142,7 @@ static const qemb__ops opencl_ops = {
     .build_log = build_log,
     .buffer_create = buffer_create,
     .buffer_destroy = buffer_destroy,
+    .buffer_borrow = buffer_borrow,
     .buffer_write = buffer_write,
     .buffer_read = buffer_read,
     .buffer_upload = buffer_upload,

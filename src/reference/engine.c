@@ -10,6 +10,11 @@ static qemb_status buffer_create(qemb_buffer *buffer) {
     return st;
 }
 
+static qemb_status buffer_borrow(qemb_buffer *buffer) {
+    buffer->memory = buffer->host;
+    return QEMB_OK;
+}
+
 static void buffer_destroy(qemb_buffer *buffer) {
     if (buffer->owned) {
         qemb__pages_free(buffer->memory, buffer->bytes);
@@ -78,6 +83,7 @@ static const qemb__ops reference_ops = {
     .build_log = build_log,
     .buffer_create = buffer_create,
     .buffer_destroy = buffer_destroy,
+    .buffer_borrow = buffer_borrow,
     .buffer_write = buffer_write,
     .buffer_read = buffer_read,
     .buffer_upload = buffer_upload,
