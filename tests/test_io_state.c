@@ -370,7 +370,7 @@ Test(io_state, what_does_not_fit_is_refused_with_its_key_and_the_module_stays) {
         {"a zero point of integers", 4, QEMB_FILE_I32, shape_rows, 1, some, QEMB_ERR_DTYPE, "zero_point"},
         {"eps 0", 5, QEMB_FILE_F32, shape_one, 1, &zero, QEMB_ERR_CORRUPT, "eps"},
         {"eps NaN", 5, QEMB_FILE_F32, shape_one, 1, &nan_eps, QEMB_ERR_CORRUPT, "eps"},
-        {"no min_val", 6, QEMB_FILE_F32, shape_none, 1, low, QEMB_ERR_SHAPE, "max_val"},
+        {"no min_val", 6, QEMB_FILE_F32, shape_none, 1, low, QEMB_ERR_SHAPE, "scale"},
         {"min above max", 6, QEMB_FILE_F32, shape_rows, 1, crossed, QEMB_ERR_CORRUPT, "row 1"},
         {"no max_val", 7, QEMB_FILE_F32, shape_none, 1, high, QEMB_ERR_SHAPE, "max_val"},
     };
