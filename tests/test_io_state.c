@@ -344,53 +344,55 @@ Test(io_state, a_weight_alone_starts_the_observer_anew) {
     qemb_context_destroy(ctx);
 }
 
+static const unsigned char two = 2;
+static const float crossed[3] = {-1.0f, 3.5f, -0.25f};
+static const float zero = 0.0f;
+static const float nan_eps = NAN;
+static const int64_t wide[2] = {2, 3};
+static const struct {
+    const char *what;
+    int tensor; /* -1: left out (`count` of it) */
+    qemb_file_dtype dtype;
+    const int64_t *shape;
+    int32_t rank;
+    const void *data;
+    qemb_status st;
+    const char *names;
+} misfits[] = {
+    {"a weight of another shape", 0, QEMB_FILE_F32, wide, 2, w, QEMB_ERR_SHAPE, "'weight'"},
+    {"a weight of rank 1", 0, QEMB_FILE_F32, shape_rows, 1, w, QEMB_ERR_SHAPE, "'weight'"},
+    {"a weight of another type", 0, QEMB_FILE_I32, shape_w, 2, w, QEMB_ERR_DTYPE, "'weight'"},
+    {"a switch that is 2", 1, QEMB_FILE_U8, shape_one, 1, &two, QEMB_ERR_CORRUPT, "fake_quant_enabled"},
+    {"a switch of three", 2, QEMB_FILE_U8, shape_rows, 1, w, QEMB_ERR_SHAPE, "observer_enabled"},
+    {"a switch in float", 2, QEMB_FILE_F32, shape_one, 1, w, QEMB_ERR_DTYPE, "observer_enabled"},
+    {"a scale of one", 3, QEMB_FILE_F32, shape_one, 1, some, QEMB_ERR_SHAPE, "scale"},
+    {"a zero point of integers", 4, QEMB_FILE_I32, shape_rows, 1, some, QEMB_ERR_DTYPE, "zero_point"},
+    {"eps 0", 5, QEMB_FILE_F32, shape_one, 1, &zero, QEMB_ERR_CORRUPT, "eps"},
+    {"eps NaN", 5, QEMB_FILE_F32, shape_one, 1, &nan_eps, QEMB_ERR_CORRUPT, "eps"},
+    {"no min_val", 6, QEMB_FILE_F32, shape_none, 1, low, QEMB_ERR_SHAPE, "scale"},
+    {"min above max", 6, QEMB_FILE_F32, shape_rows, 1, crossed, QEMB_ERR_CORRUPT, "row 1"},
+    {"no max_val", 7, QEMB_FILE_F32, shape_none, 1, high, QEMB_ERR_SHAPE, "max_val"},
+};
+enum { MISFITS = sizeof misfits / sizeof *misfits };
+
 Test(io_state, what_does_not_fit_is_refused_with_its_key_and_the_module_stays) {
-    static const unsigned char two = 2;
-    static const float crossed[3] = {-1.0f, 3.5f, -0.25f};
-    static const float zero = 0.0f;
-    static const float nan_eps = NAN;
-    static const int64_t wide[2] = {2, 3};
-    static const struct {
-        const char *what;
-        int tensor; /* -1: left out (`count` of it) */
-        qemb_file_dtype dtype;
-        const int64_t *shape;
-        int32_t rank;
-        const void *data;
-        qemb_status st;
-        const char *names;
-    } cases[] = {
-        {"a weight of another shape", 0, QEMB_FILE_F32, wide, 2, w, QEMB_ERR_SHAPE, "'weight'"},
-        {"a weight of rank 1", 0, QEMB_FILE_F32, shape_rows, 1, w, QEMB_ERR_SHAPE, "'weight'"},
-        {"a weight of another type", 0, QEMB_FILE_I32, shape_w, 2, w, QEMB_ERR_DTYPE, "'weight'"},
-        {"a switch that is 2", 1, QEMB_FILE_U8, shape_one, 1, &two, QEMB_ERR_CORRUPT, "fake_quant_enabled"},
-        {"a switch of three", 2, QEMB_FILE_U8, shape_rows, 1, w, QEMB_ERR_SHAPE, "observer_enabled"},
-        {"a switch in float", 2, QEMB_FILE_F32, shape_one, 1, w, QEMB_ERR_DTYPE, "observer_enabled"},
-        {"a scale of one", 3, QEMB_FILE_F32, shape_one, 1, some, QEMB_ERR_SHAPE, "scale"},
-        {"a zero point of integers", 4, QEMB_FILE_I32, shape_rows, 1, some, QEMB_ERR_DTYPE, "zero_point"},
-        {"eps 0", 5, QEMB_FILE_F32, shape_one, 1, &zero, QEMB_ERR_CORRUPT, "eps"},
-        {"eps NaN", 5, QEMB_FILE_F32, shape_one, 1, &nan_eps, QEMB_ERR_CORRUPT, "eps"},
-        {"no min_val", 6, QEMB_FILE_F32, shape_none, 1, low, QEMB_ERR_SHAPE, "scale"},
-        {"min above max", 6, QEMB_FILE_F32, shape_rows, 1, crossed, QEMB_ERR_CORRUPT, "row 1"},
-        {"no max_val", 7, QEMB_FILE_F32, shape_none, 1, high, QEMB_ERR_SHAPE, "max_val"},
-    };
     qemb_context *ctx = NULL;
     OK(qemb_context_create("reference", &ctx));
     qemb_embedding_bag *bag = small_module(ctx);
     float before[6], after[6];
     OK(qemb_embedding_bag_read_weight(bag, 0, 0, 3, before));
-    for (size_t k = 0; k < sizeof cases / sizeof *cases + 7; k++) {
+    for (size_t k = 0; k < MISFITS + 7; k++) {
         foreign f = torch_file();
-        const size_t leave = k - sizeof cases / sizeof *cases; /* beyond the list: without tensor 1 + leave */
+        const size_t leave = k - MISFITS; /* beyond the list: without tensor 1 + leave */
         qemb_status want = QEMB_ERR_ARG;
         const char *names = "weight";
-        if (k < sizeof cases / sizeof *cases) {
-            f.desc[cases[k].tensor].dtype = cases[k].dtype;
-            f.desc[cases[k].tensor].shape = cases[k].shape;
-            f.desc[cases[k].tensor].rank = cases[k].rank;
-            f.data[cases[k].tensor] = cases[k].data;
-            want = cases[k].st;
-            names = cases[k].names;
+        if (k < MISFITS) {
+            f.desc[misfits[k].tensor].dtype = misfits[k].dtype;
+            f.desc[misfits[k].tensor].shape = misfits[k].shape;
+            f.desc[misfits[k].tensor].rank = misfits[k].rank;
+            f.data[misfits[k].tensor] = misfits[k].data;
+            want = misfits[k].st;
+            names = misfits[k].names;
         } else if (leave == 0) {
             f.desc[0].name = "no_weight";
         } else {
