@@ -1,6 +1,7 @@
 /* test_dlrm_model.c - GEMM parameters, a step against a model in plain C, the same bits on both engines, after a resume and after conversion. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "dlrm/convert.h"
