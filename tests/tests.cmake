@@ -2,6 +2,22 @@
 #
 # Every test runs on the PoCL driver alone and with a kernel cache of its own: PoCL's cache is not safe between processes.
 
+# With QEMB_TEST_NATIVE they run on tests/native instead: kernels compiled for this processor, under the sanitizers (tests/lanes/kernels.sh).
+option(QEMB_TEST_NATIVE "run the tests on natively compiled kernels" OFF)
+set(QEMB_NATIVE_FLAGS "" CACHE STRING "clang's options for natively compiled kernels: sanitizers, coverage")
+set(native_environment "")
+if(QEMB_TEST_NATIVE)
+  qemb_sources(native_sources tests/native/icd.c tests/native/memory.c tests/native/queue.c tests/native/program.c tests/native/group.c)
+  add_library(qemb_native MODULE ${native_sources}) # without the sanitizers: it looks into what they guard
+  target_compile_options(qemb_native PRIVATE -O1 -Wall -Wextra -Wconversion -Wshadow -Werror)
+  target_compile_definitions(qemb_native PRIVATE _GNU_SOURCE=)
+  target_link_libraries(qemb_native PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+  file(WRITE ${PROJECT_BINARY_DIR}/native.icd "${PROJECT_BINARY_DIR}/libqemb_native.so\n")
+  file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/native)
+  set(QEMB_TEST_ICD ${PROJECT_BINARY_DIR}/native.icd)
+  set(native_environment "QEMB_NATIVE_SOURCE=${PROJECT_SOURCE_DIR};QEMB_NATIVE_CACHE=${PROJECT_BINARY_DIR}/native;QEMB_NATIVE_FLAGS=${QEMB_NATIVE_FLAGS};QEMB_NATIVE_REPORT=${PROJECT_BINARY_DIR}/reports/native")
+endif()
+
 # qemb_add_test(NAME program ARGUMENTS...); the variable environment holds what is to be set beside the driver and the cache.
 function(qemb_add_test name program)
   set(watched "")
@@ -13,7 +29,7 @@ function(qemb_add_test name program)
   set(cache ${PROJECT_BINARY_DIR}/pocl-cache/${name})
   file(MAKE_DIRECTORY ${cache})
   set_tests_properties(${name} PROPERTIES TIMEOUT 1500
-    ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache};${environment}")
+    ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache};${native_environment};${environment}")
 endfunction()
 
 # Helpers that several test programs share are tests/support*.c.
@@ -53,4 +69,24 @@ if(NOT QEMB_SANITIZE AND NOT QEMB_COVERAGE) # once is enough, and the instrument
   add_test(NAME symbols COMMAND sh ${PROJECT_SOURCE_DIR}/tests/symbols.sh $<TARGET_FILE:qemb>)
   add_test(NAME house COMMAND sh ${PROJECT_SOURCE_DIR}/tests/house.sh)
   add_test(NAME house_bites COMMAND sh ${PROJECT_SOURCE_DIR}/tests/house.sh --self-test)
+endif()
+
+# Fuzz targets under libFuzzer, with clang alone: tests/fuzz/run.sh builds and runs them.
+option(QEMB_FUZZ "build the fuzz targets" OFF)
+if(QEMB_FUZZ)
+  qemb_sources(fuzz_sources tests/fuzz/fuzz_*.c)
+  foreach(source IN LISTS fuzz_sources)
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} ${source})
+    if(name STREQUAL fuzz_options)
+      target_sources(${name} PRIVATE src/cli/bench_options.c src/cli/support.c)
+      target_link_libraries(${name} PRIVATE bench)
+      target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/bench)
+    endif()
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)
+    target_compile_definitions(${name} PRIVATE ${name}=LLVMFuzzerTestOneInput)
+    target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    target_link_libraries(${name} PRIVATE qemb_static qemb_flags qemb_dependencies)
+  endforeach()
 endif()
