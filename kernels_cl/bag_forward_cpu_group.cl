@@ -105,7 +105,7 @@ static inline int group_qparams(group *g, const bag_view v, __global const q_tab
 
 static inline void prefetch_columns(const bag_view v, __global const q_table *t, const long p, const int c, const int wide) {
 #if PREFETCH
-    const long ahead = row_ahead(v, p);
+    const long ahead = row_ahead(v, t, p);
     __global const float *w = row_of(v, t, ahead) + c;
     PREFETCH_LINE(w);
     if (wide > 1) {

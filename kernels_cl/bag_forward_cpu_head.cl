@@ -51,14 +51,15 @@ static inline q_qparams row_qparams(const bag_view v, __global const q_table *t,
 }
 #endif
 
-/* The row of lookup p, or of the last one: where to prefetch. Any id will do, prefetching does not fault. */
-static inline long row_ahead(const bag_view v, const long p) {
-    return v.indices[p < v.lookups ? p : v.lookups - 1];
+/* The row of lookup p, or of the last one: where to prefetch. For an id outside the table it is row 0: its address can be written down. */
+static inline long row_ahead(const bag_view v, __global const q_table *t, const long p) {
+    const long row = v.indices[p < v.lookups ? p : v.lookups - 1];
+    return (ulong)row < (ulong)t->rows ? row : 0;
 }
 
 static inline void prefetch_row(const bag_view v, __global const q_table *t, const long p) {
 #if PREFETCH
-    const long ahead = row_ahead(v, p);
+    const long ahead = row_ahead(v, t, p);
     __global const float *w = row_of(v, t, ahead);
     for (int c = 0; c < v.dim; c += 16) {
         PREFETCH_LINE(w + c);

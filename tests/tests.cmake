@@ -15,7 +15,7 @@ if(QEMB_TEST_NATIVE)
   file(WRITE ${PROJECT_BINARY_DIR}/native.icd "${PROJECT_BINARY_DIR}/libqemb_native.so\n")
   file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/native)
   set(QEMB_TEST_ICD ${PROJECT_BINARY_DIR}/native.icd)
-  set(native_environment "QEMB_NATIVE_SOURCE=${PROJECT_SOURCE_DIR};QEMB_NATIVE_CACHE=${PROJECT_BINARY_DIR}/native;QEMB_NATIVE_FLAGS=${QEMB_NATIVE_FLAGS};QEMB_NATIVE_REPORT=${PROJECT_BINARY_DIR}/reports/native")
+  set(native_environment "QEMB_NATIVE_SOURCE=${PROJECT_SOURCE_DIR};QEMB_NATIVE_CACHE=${PROJECT_BINARY_DIR}/native;QEMB_NATIVE_FLAGS=${QEMB_NATIVE_FLAGS};QEMB_NATIVE_REPORT=${PROJECT_BINARY_DIR}/reports/native;QEMB_NATIVE_COUNTS=${PROJECT_BINARY_DIR}/native/counts")
 endif()
 
 # qemb_add_test(NAME program ARGUMENTS...); the variable environment holds what is to be set beside the driver and the cache.

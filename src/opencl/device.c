@@ -179,7 +179,7 @@ qemb_status qemb__cl_describe(qemb_context *ctx) {
         .max_allocation_bytes = (int64_t)allocation,
         .max_work_group = (int64_t)cl->max_local,
         .compute_units = (int32_t)units,
-        .host_memory = (type & CL_DEVICE_TYPE_CPU) != 0,
+        .host_memory = (type & (CL_DEVICE_TYPE_CPU | CL_DEVICE_TYPE_GPU)) == CL_DEVICE_TYPE_CPU, /* a simulator says it is both */
         .prefetch = cl->is_pocl,
     };
 done:

@@ -51,7 +51,7 @@ static void make_bag(world *w, int k, fuzz_stream *s) {
     }
     d.include_last_offset = flags & 128;
     if (d.num_embeddings > 1 << 16 || d.embedding_dim > 1 << 16) {
-        d.num_embeddings = -d.num_embeddings; /* no gigabytes here */
+        d.num_embeddings = -1; /* no gigabytes here */
     }
     drop_bag(w, k);
     qemb_status st = expect(qemb_embedding_bag_create(flags == 255 ? NULL : w->ctx, flags == 254 ? NULL : &d, &w->bag[k]));
@@ -78,7 +78,7 @@ static void set_batch(world *w, int k, qemb_embedding_bag *bag, fuzz_stream *s) 
                      .per_sample_weights = flags & 64 ? weights : NULL, .num_per_sample_weights = flags & 64 ? 8 : 0, .check = (qemb_check)fuzz_below(s, 4)};
     in.num_indices = in.num_indices > MOST && in.num_indices < INT32_MAX ? MOST : in.num_indices;
     if (in.num_indices >= INT32_MAX && in.num_indices > 0) {
-        in.num_indices = -in.num_indices; /* the array is not that long */
+        in.num_indices = -1; /* the array is not that long */
     }
     in.num_offsets = in.num_offsets > MOST ? MOST : in.num_offsets;
     (void)expect(qemb_batch_set(w->batch[k], bag, &in));

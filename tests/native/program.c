@@ -123,13 +123,20 @@ static bool compile(cl_program program, const char *options, const char *library
     (void)fprintf(file, "%s\n#ifndef NATIVE_SIGNATURES\n#include \"%s.calls.h\"\n#endif\n", program->text, name);
     (void)fclose(file);
     (void)rename(partial, source);
+    /* the options in a file: brackets in them mean nothing to a shell */
+    (void)snprintf(partial, sizeof partial, "%s.%d.options", library, (int)getpid());
+    file = fopen(partial, "w");
+    if (file) {
+        (void)fprintf(file, "%s\n", options);
+        (void)fclose(file);
+    }
     char flags[1024];
     (void)snprintf(flags, sizeof flags, "%s", setting("QEMB_NATIVE_FLAGS", ""));
     const char *own = strstr(flags, "-fprofile-instr-generate") ? "-fprofile-instr-generate=%s.%%m.profraw -fcoverage-mapping" : "";
     char profile[1200];
     (void)snprintf(profile, sizeof profile, own, library);
-    (void)snprintf(command, sizeof command, "QEMB_NATIVE_FLAGS=\"$QEMB_NATIVE_FLAGS %s\" sh '%s/tests/native/compile.sh' '%s' '%s' %s >'%s' 2>&1", profile,
-                   setting("QEMB_NATIVE_SOURCE", "."), source, library, options, log);
+    (void)snprintf(command, sizeof command, "QEMB_NATIVE_FLAGS=\"$QEMB_NATIVE_FLAGS %s\" sh '%s/tests/native/compile.sh' '%s' '%s' '@%s' >'%s' 2>&1", profile,
+                   setting("QEMB_NATIVE_SOURCE", "."), source, library, partial, log);
     bool good = system(command) == 0;
     size_t bytes = 0;
     char *text = read_file(log, &bytes);
@@ -138,6 +145,7 @@ static bool compile(cl_program program, const char *options, const char *library
         program->log = text;
     }
     (void)unlink(log);
+    (void)unlink(partial);
     return good;
 }
 
