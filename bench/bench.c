@@ -32,6 +32,8 @@ typedef struct subject {
 static void variant_text(const bench_options *o, bench_form form, char *text, size_t size) {
     static const char *const observers[] = {"moving_average", "min_max", "memoryless"};
     const char *word = form == BENCH_PIPELINE               ? "pipeline"
+                       : form == BENCH_COPY                 ? "copy"
+                       : form == BENCH_YARDSTICK            ? "yardstick"
                        : form == BENCH_FLOAT || o->is_float ? "float"
                        : form == BENCH_MEMORYLESS           ? "memoryless"
                                                             : observers[o->observer];
@@ -116,6 +118,8 @@ static void summarise(const bench_world *w, const bench_operation *op, const sub
     r->fbgemm_gbps = 1e-3 * work.fbgemm_bytes / r->median_us;
     r->items_per_s = 1e6 * work.items / r->median_us;
     r->share = w->copy_gbps > 0.0 ? r->gbps / w->copy_gbps : 0.0;
+    r->rows_share = w->rows_gbps > 0.0 ? r->gbps / w->rows_gbps : 0.0;
+    r->spread = (r->p90_us - r->best_us) / r->median_us;
 }
 
 static double median_ratio(const subject *picked, const subject *other, int32_t runs) {
@@ -128,7 +132,7 @@ static double median_ratio(const subject *picked, const subject *other, int32_t 
 
 /* Subjects of a comparison, the picked variant last. */
 static int choose_forms(const bench_options *o, bench_form *forms) {
-    static const bench_form other[] = {BENCH_PICKED, BENCH_FLOAT, BENCH_MEMORYLESS, BENCH_PIPELINE};
+    static const bench_form other[] = {BENCH_PICKED, BENCH_FLOAT, BENCH_MEMORYLESS, BENCH_PIPELINE, BENCH_COPY, BENCH_YARDSTICK};
     int count = 0;
     if (o->compare) {
         forms[count++] = other[o->compare];
@@ -137,7 +141,7 @@ static int choose_forms(const bench_options *o, bench_form *forms) {
     return count;
 }
 
-static const char *const compared_words[] = {NULL, "float", "memoryless", "pipeline"};
+static const char *const compared_words[] = {NULL, "float", "memoryless", "pipeline", "copy", "yardstick"};
 
 static void describe(const bench_world *w, bench_report *report) {
     const bench_options *o = w->options;
@@ -146,6 +150,7 @@ static void describe(const bench_world *w, bench_report *report) {
     report->compared = compared_words[o->compare];
     report->bits = o->is_float ? 32 : o->bits;
     report->copy_gbps = w->copy_gbps;
+    report->rows_gbps = w->rows_gbps;
     report->page_bytes = w->page_bytes;
 }
 
@@ -157,7 +162,7 @@ qemb_status bench_run(const bench_operation *op, const bench_options *o, bench_r
     const int count = choose_forms(o, forms);
     subject *subjects = bench_alloc(count, sizeof *subjects);
     *report = (bench_report){.count = count};
-    if (o->compare > op->allowed) {
+    if (o->compare && !(op->allowed >> o->compare & 1)) {
         st = bench_fail(QEMB_ERR_ARG, "%s cannot be compared with %s", op->name, compared_words[o->compare]);
         goto done;
     }

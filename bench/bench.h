@@ -11,8 +11,16 @@
 
 enum { BENCH_MAX_TABLES = 1024, BENCH_MAX_SUBJECTS = 4, BENCH_MIN_PAIRS = 15, BENCH_DEFAULT_RUNS = 30, BENCH_WARM_UPS = 3 };
 
-/* What the picked variant is timed against. */
-typedef enum bench_compare { BENCH_ALONE = 0, BENCH_WITH_FLOAT, BENCH_WITH_MEMORYLESS, BENCH_WITH_PIPELINE } bench_compare;
+/* What the picked variant is timed against: the same in float, with the memoryless observer, the pipeline that fake-quantises whole tables, a
+ * kernel with the reads and writes of packing, hand-written AVX-512 on the same memory. */
+typedef enum bench_compare {
+    BENCH_ALONE = 0,
+    BENCH_WITH_FLOAT,
+    BENCH_WITH_MEMORYLESS,
+    BENCH_WITH_PIPELINE,
+    BENCH_WITH_COPY,
+    BENCH_WITH_YARDSTICK
+} bench_compare;
 
 /* A workload and how to time it. bench_options_default() first, then what differs. */
 typedef struct bench_options {
@@ -27,6 +35,10 @@ typedef struct bench_options {
     qemb_observer observer;
     qemb_arithmetic arithmetic;
     qemb_layout layout;
+    qemb_qparams qparams;  /* of packed rows: planar */
+    bool symmetric;        /* likewise */
+    int32_t row_alignment; /* of packed rows: fbgemm */
+    qemb_dtype output;     /* of packed_forward */
     qemb_mode mode;
     qemb_optimizer_kind optimizer;
     bench_compare compare;
@@ -38,6 +50,7 @@ typedef struct bench_options {
 
 void bench_options_default(bench_options *options);
 qemb_qconfig bench_qconfig(const bench_options *options); /* of the picked variant */
+qemb_packed_format bench_packed_format(const bench_options *options);
 int64_t bench_lookups(const bench_options *options);      /* N = T * B * L */
 int64_t bench_output_dim(const bench_options *options);   /* sum of D */
 int64_t bench_weight_bytes(const bench_options *options); /* of all tables in float32 */
@@ -52,6 +65,7 @@ bench_indices *bench_indices_create(const bench_options *options);
 void bench_indices_destroy(bench_indices *indices);
 void bench_indices_next(bench_indices *indices);                             /* the next batch */
 void bench_indices_input(const bench_indices *indices, qemb_input *input);   /* valid until the next */
+const int32_t *bench_indices_ends(const bench_indices *indices);             /* offsets[T * B + 1] of a workload of int32 ids */
 double bench_indices_distinct(const bench_indices *indices, double *floats); /* rows of the batch that differ; floats in them */
 double bench_uniform(uint64_t *state);                                       /* (0, 1), splitmix64 */
 
@@ -71,7 +85,9 @@ typedef struct bench_world {
     qemb_embedding_bag *base; /* the tables as the picked variant has them; other variants share their memory */
     qemb_buffer *flush;
     void *flush_source;
+    qemb_buffer *weight; /* of the one table, where a yardstick shares it; else NULL */
     double copy_gbps;   /* measured when the world was made */
+    double rows_gbps;   /* likewise, of random rows as wide as the first table's; 0 where it could not be measured */
     int64_t page_bytes; /* behind the tables; 0 where the host cannot see them */
 } bench_world;
 
@@ -85,7 +101,7 @@ int64_t bench_page_bytes(int64_t table_bytes);
 /* ---- operations --------------------------------------------------------------------------------------------------------- */
 
 /* The form of an operation: as picked by the options, or what it is compared with. */
-typedef enum bench_form { BENCH_PICKED = 0, BENCH_FLOAT, BENCH_MEMORYLESS, BENCH_PIPELINE } bench_form;
+typedef enum bench_form { BENCH_PICKED = 0, BENCH_FLOAT, BENCH_MEMORYLESS, BENCH_PIPELINE, BENCH_COPY, BENCH_YARDSTICK } bench_form;
 
 /* The module of a form: the base, or one over the same memory. *owned is what the caller must destroy, NULL for the base. */
 qemb_status bench_world_module(bench_world *world, bench_form form, qemb_embedding_bag **bag, qemb_embedding_bag **owned);
@@ -99,7 +115,7 @@ typedef struct bench_work {
 typedef struct bench_operation {
     const char *name;
     const char *summary;
-    bench_compare allowed; /* the highest comparison it has */
+    unsigned allowed; /* bit k: has comparison k */
     qemb_status (*open)(bench_world *world, bench_form form, void **state);
     qemb_status (*fresh)(void *state);                 /* the next input; not timed */
     qemb_status (*ready)(void *state);                 /* or NULL: what each run needs before it, also of a repeated batch; not timed */
@@ -118,7 +134,9 @@ typedef struct bench_result {
     char variant[48];
     int32_t runs;
     double best_us, median_us, p90_us;
-    double bytes, gbps, share; /* gbps and share are of the median */
+    double bytes, gbps, share; /* gbps and share are of the median; share of the copy bandwidth */
+    double rows_share;         /* of the bandwidth of random rows; 0 where that is unknown */
+    double spread;             /* (90 % - best) / median */
     double fbgemm_gbps;
     double items_per_s;
     double ratio; /* median over the pairs of time / time of what it is compared with; 0 where nothing is */
@@ -126,9 +144,9 @@ typedef struct bench_result {
 
 typedef struct bench_report {
     char device[128], shape[256];
-    const char *compared; /* "float", "memoryless", "pipeline" or NULL */
+    const char *compared; /* "float", "memoryless", "pipeline", "copy", "yardstick" or NULL */
     int32_t bits;
-    double copy_gbps;
+    double copy_gbps, rows_gbps;
     int64_t page_bytes;
     int32_t count;
     bench_result result[BENCH_MAX_SUBJECTS]; /* the picked variant is the last */

@@ -49,7 +49,7 @@ static void backward_work(const void *state, bench_work *work) {
 const bench_operation bench_bag_backward = {
     .name = "backward",
     .summary = "the coalesced sparse gradient of every table, behind a forward",
-    .allowed = BENCH_WITH_MEMORYLESS,
+    .allowed = 1u << BENCH_WITH_FLOAT | 1u << BENCH_WITH_MEMORYLESS,
     .open = backward_open,
     .fresh = backward_fresh,
     .run = backward_run,

@@ -1,12 +1,16 @@
 /* bench_bag_forward.c - `forward`: the fused lookup, the float gather, or the pipeline everyone else has, of a fresh batch.
  *
  * The pipeline is what a module does that fake-quantises its weight and then looks up: every table is observed and fake-quantised whole
- * into a second one (in one pass over the rows, stored past the caches: 2 x the table's bytes), and rows are gathered from there. */
+ * into a second one (in one pass over the rows, stored past the caches: 2 x the table's bytes), and rows are gathered from there.
+ * The yardstick is hand-written AVX-512 over the same memory with as many threads; its outputs must be the library's, bit for bit. */
 #include "bench.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "device.h"
 #include "ops/bag_forward.h"
+#include "yardstick.h"
 
 typedef struct forward_state {
     bench_world *world;
@@ -17,6 +21,9 @@ typedef struct forward_state {
     qemb_buffer **quantised; /* pipeline: [T], else NULL */
     qemb_embedding_bag *master; /* pipeline: the module whose tables are fake-quantised */
     bool keeps_state;           /* the picked observer may */
+    yardstick *yard;            /* yardstick, else NULL */
+    yardstick_work work;
+    yardstick_kind kind;
 } forward_state;
 
 static void forward_close(void *state) {
@@ -31,8 +38,56 @@ static void forward_close(void *state) {
         free(s->quantised);
     }
     qemb_embedding_bag_destroy(s->owned);
+    yardstick_destroy(s->yard);
     bench_indices_destroy(s->indices);
     free(s);
+}
+
+/* The next ids as both sides take them. */
+static qemb_status forward_fresh(void *state) {
+    forward_state *s = state;
+    qemb_input input;
+    bench_indices_next(s->indices);
+    bench_indices_input(s->indices, &input);
+    if (s->yard) {
+        s->work.indices = input.indices;
+        s->work.offsets = bench_indices_ends(s->indices);
+    }
+    return qemb_batch_set(s->batch, s->bag, &input);
+}
+
+/* Threads on the tables' own memory, and one batch through both: they must agree. */
+static qemb_status open_yardstick(forward_state *s) {
+    const bench_options *o = s->world->options;
+    qemb_status st = QEMB_OK;
+    const size_t bytes = qemb_buffer_bytes(s->out);
+    const float *rows = s->world->weight ? bench_host_memory(s->world->ctx, s->world->weight) : NULL;
+    float *want = bench_alloc((int64_t)bytes, 1);
+    s->kind = o->is_float ? YARDSTICK_FLOAT : YARDSTICK_QAT;
+    if (!rows || !yardstick_available((int32_t)o->dim[0]) || !(s->yard = yardstick_create(s->world->report.compute_units))) {
+        st = bench_fail(QEMB_ERR_UNSUPPORTED, "the yardstick takes AVX-512, a CPU device, and D = 16, 64, 128 or 256");
+        goto done;
+    }
+    if (!o->is_float && (o->bits != 8 || o->observer != QEMB_OBSERVER_MEMORYLESS || o->arithmetic != QEMB_ARITHMETIC_TORCH_CPU)) {
+        st = bench_fail(QEMB_ERR_UNSUPPORTED, "the yardstick fake-quantises to 8 bits with the memoryless observer and torch_cpu arithmetic");
+        goto done;
+    }
+    s->work = (yardstick_work){.rows = rows,
+                               .num_rows = o->rows[0],
+                               .dim = (int32_t)o->dim[0],
+                               .bags = o->batch,
+                               .out = bench_host_memory(s->world->ctx, s->out)};
+    BENCH_TRY(forward_fresh(s));
+    BENCH_TRY(qemb_embedding_bag_forward(s->bag, s->batch, s->out));
+    BENCH_TRY(qemb_buffer_read(s->out, 0, bytes, want));
+    memset(s->work.out, 0xff, bytes);
+    yardstick_run(s->yard, s->kind, &s->work);
+    if (memcmp(want, s->work.out, bytes) != 0) {
+        st = bench_fail(QEMB_ERR_STATE, "the yardstick and the library differ");
+    }
+done:
+    free(want);
+    return st;
 }
 
 /* A second table for each, and a float module over them. */
@@ -65,20 +120,17 @@ static qemb_status forward_open(bench_world *w, bench_form form, void **state) {
     BENCH_TRY(form == BENCH_PIPELINE ? open_pipeline(s) : bench_world_module(w, form, &s->bag, &s->owned));
     BENCH_TRY(qemb_batch_create(w->ctx, &s->batch));
     BENCH_TRY(qemb_buffer_create(w->ctx, (size_t)(o->batch * bench_output_dim(o)) * sizeof(float), &s->out));
+    BENCH_TRY(form == BENCH_YARDSTICK ? open_yardstick(s) : QEMB_OK);
 done:
     return st;
 }
 
-static qemb_status forward_fresh(void *state) {
-    forward_state *s = state;
-    qemb_input input;
-    bench_indices_next(s->indices);
-    bench_indices_input(s->indices, &input);
-    return qemb_batch_set(s->batch, s->bag, &input);
-}
-
 static qemb_status forward_run(void *state) {
     forward_state *s = state;
+    if (s->yard) {
+        yardstick_run(s->yard, s->kind, &s->work);
+        return QEMB_OK;
+    }
     for (int32_t t = 0; s->quantised && t < s->world->options->tables; t++) {
         qemb_status st = qemb_embedding_bag_fake_quantise(s->master, t, 0, s->world->options->rows[t], s->quantised[t]);
         if (st != QEMB_OK) {
@@ -107,7 +159,7 @@ static void forward_work(const void *state, bench_work *work) {
 const bench_operation bench_bag_forward = {
     .name = "forward",
     .summary = "look up a batch: observe, fake-quantise, pool (or gather, with --float)",
-    .allowed = BENCH_WITH_PIPELINE,
+    .allowed = 1u << BENCH_WITH_FLOAT | 1u << BENCH_WITH_MEMORYLESS | 1u << BENCH_WITH_PIPELINE | 1u << BENCH_WITH_YARDSTICK,
     .open = forward_open,
     .fresh = forward_fresh,
     .run = forward_run,

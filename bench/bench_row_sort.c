@@ -69,7 +69,7 @@ static void sort_work(const void *state, bench_work *work) {
 const bench_operation bench_row_sort = {
     .name = "sort",
     .summary = "group a batch by row: positions, distinct rows, runs, parts, bags",
-    .allowed = BENCH_ALONE,
+    .allowed = 0,
     .open = sort_open,
     .fresh = sort_fresh,
     .run = sort_run,
@@ -80,7 +80,7 @@ const bench_operation bench_row_sort = {
 const bench_operation bench_row_sort_map = {
     .name = "sort_map",
     .summary = "the same with the run of every position",
-    .allowed = BENCH_ALONE,
+    .allowed = 0,
     .open = sort_map_open,
     .fresh = sort_fresh,
     .run = sort_run,

@@ -48,7 +48,7 @@ static void step_work(const void *state, bench_work *work) {
 const bench_operation bench_row_update = {
     .name = "update",
     .summary = "gradient and optimiser of a batch's rows, behind a forward (--optimizer)",
-    .allowed = BENCH_WITH_MEMORYLESS,
+    .allowed = 1u << BENCH_WITH_FLOAT | 1u << BENCH_WITH_MEMORYLESS,
     .open = update_open,
     .fresh = update_fresh,
     .ready = update_ready,
@@ -60,7 +60,7 @@ const bench_operation bench_row_update = {
 const bench_operation bench_step = {
     .name = "step",
     .summary = "a training step: forward, sort, backward and update (--optimizer)",
-    .allowed = BENCH_WITH_MEMORYLESS,
+    .allowed = 1u << BENCH_WITH_FLOAT | 1u << BENCH_WITH_MEMORYLESS,
     .open = update_open,
     .fresh = update_fresh,
     .run = step_run,

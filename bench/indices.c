@@ -132,7 +132,8 @@ bench_indices *bench_indices_create(const bench_options *o) {
     g->draws = bench_alloc(draws, sizeof *g->draws);
     if (o->indices_32) {
         g->ids_32 = bench_alloc(g->count, sizeof *g->ids_32);
-        g->offsets_32 = bench_alloc(bags, sizeof *g->offsets_32);
+        g->offsets_32 = bench_alloc(bags + 1, sizeof *g->offsets_32);
+        g->offsets_32[bags] = (int32_t)g->count;
     }
     for (int64_t b = 0; b < bags; b++) {
         g->offsets[b] = b * o->bag;
@@ -195,6 +196,10 @@ void bench_indices_input(const bench_indices *g, qemb_input *input) {
         .per_sample_weights = g->weights,
         .num_per_sample_weights = g->weights ? g->count : 0,
     };
+}
+
+const int32_t *bench_indices_ends(const bench_indices *g) {
+    return g->offsets_32;
 }
 
 double bench_indices_distinct(const bench_indices *g, double *floats) {

@@ -1,5 +1,6 @@
 /* world.c - options of a workload, and the device with its tables. */
 #include "bench.h"
+#include "device.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -75,6 +76,11 @@ qemb_qconfig bench_qconfig(const bench_options *o) {
         q.layout = o->layout;
     }
     return q;
+}
+
+qemb_packed_format bench_packed_format(const bench_options *o) {
+    return (qemb_packed_format){
+        .layout = o->layout, .bits = o->bits, .row_alignment = o->row_alignment, .qparams = o->qparams, .symmetric = o->symmetric};
 }
 
 int64_t bench_lookups(const bench_options *o) {
@@ -160,6 +166,7 @@ static qemb_status check_memory(const bench_world *w) {
     for (int32_t t = 0; !o->is_float && o->observer != QEMB_OBSERVER_MEMORYLESS && t < o->tables; t++) {
         bytes += 16 * o->rows[t]; /* observer state */
     }
+    bytes += o->compare == BENCH_WITH_PIPELINE || o->compare == BENCH_WITH_COPY ? bench_weight_bytes(o) : 0;
     const int64_t free_bytes = bench_memory_available(&w->report);
     if (bytes > free_bytes) {
         return bench_fail(QEMB_ERR_NOMEM, "the tables take %.1f GB and %.1f GB are to be had on %s; take fewer --rows or --tables",
@@ -183,6 +190,14 @@ static qemb_status create_tables(bench_world *w) {
         tables[t].weight = values ? bench_values_at(values, at) : NULL; /* else the library draws them, slowly */
         at += o->rows[t] * o->dim[t];
     }
+    if (o->compare == BENCH_WITH_YARDSTICK) { /* on memory whose address is known */
+        BENCH_TRY(qemb_buffer_create(w->ctx, (size_t)bench_weight_bytes(o), &w->weight));
+        if (tables[0].weight) {
+            BENCH_TRY(qemb_buffer_write(w->weight, 0, (size_t)bench_weight_bytes(o), tables[0].weight));
+        }
+        tables[0].weight = NULL;
+        tables[0].weight_buffer = w->weight;
+    }
     BENCH_TRY(qemb_embedding_bag_collection_create(
         w->ctx, &(qemb_collection_desc){.tables = tables, .num_tables = o->tables, .options = {.mode = o->mode}}, &w->base));
 done:
@@ -198,6 +213,9 @@ qemb_status bench_world_create(const bench_options *o, bench_world *w) {
     BENCH_TRY(qemb_context_report(w->ctx, &w->report));
     BENCH_TRY(check_memory(w));
     BENCH_TRY(qemb_context_copy_bandwidth(w->ctx, 0, &w->copy_gbps));
+    if (bench_rows_bandwidth(w->ctx, bench_weight_bytes(o), o->dim[0], &w->rows_gbps) != QEMB_OK) {
+        w->rows_gbps = 0.0; /* the figure is left out */
+    }
     BENCH_TRY(create_tables(w));
     w->page_bytes = w->report.host_memory ? bench_page_bytes(bench_weight_bytes(o)) : 0;
     if (o->flush_mib > 0) {
@@ -212,6 +230,7 @@ void bench_world_destroy(bench_world *w) {
     qemb_buffer_destroy(w->flush);
     free(w->flush_source);
     qemb_embedding_bag_destroy(w->base);
+    qemb_buffer_destroy(w->weight);
     qemb_context_destroy(w->ctx);
 }
 

@@ -2,7 +2,7 @@
  *
  * One work-item computes one bag, for rows of up to CHUNKS * 16 code bytes (wider rows: one panel of them after the other); this file is
  * compiled once for each pair of BITS and CHUNKS that the tables need, in front of packed_forward_cpu_main.cl, which picks. A code becomes
- * a float by as_float(code | 0x4b000000) - 2^23; codes that share bytes are summed apart, low bits with low bits, and are interleaved once
+ * a float by way of int16 (from uchar16 PoCL goes one by one); codes that share bytes are summed apart, low bits with low bits, and are interleaved once
  * at the end. Chunks are read whole: a table's bytes are followed by slack.
  * Moves    reads N * (ceil(D*BITS/8) + qparams) + 4*N + 4*(B+1), writes 4*B*D bytes (2 for half types)
  * Knobs    BITS 8|4|2;  CHUNKS 1..16 / PER;  and those of packed_forward_cpu_head.cl */
@@ -16,8 +16,8 @@
 #define CAT2(a, b)        CAT2_(a, b)
 #define EACH(M)           CAT2(EACH_, CHUNKS)(M)
 
-#define LOAD(k) const uint16 b##k = convert_uint16(vload16(0, codes + 16 * k));
-#define CODE(k, j) (as_float16(((b##k >> (uint16)(BITS * j)) & (uint16)((1u << BITS) - 1u)) | (uint16)(0x4b000000u)) - (float16)(8388608.0f))
+#define LOAD(k) const int16 b##k = convert_int16(vload16(0, codes + 16 * k));
+#define CODE(k, j) convert_float16((b##k >> (int16)(BITS * j)) & (int16)((1 << BITS) - 1))
 #define ACC(k, j)     acc##k##j
 #define INIT1(k, j)   float16 acc##k##j = (float16)(0.0f);
 #define DIVIDE1(k, j) acc##k##j = divide_lanes(acc##k##j, (float)count);
@@ -87,7 +87,7 @@ static inline void CAT4(packed_, BITS, _, CHUNKS)(const packed_view v, __global 
     int count = 0;
     EACH(INIT)
     for (long p = begin; p < end; p++) {
-        const long row = packed_row(v, t, (long)v.indices[p]);
+        const long row = packed_row(v, (long)v.indices[p]);
         if (first == 0) {
             prefetch_packed(v, t, p + AHEAD);
         }
@@ -95,9 +95,10 @@ static inline void CAT4(packed_, BITS, _, CHUNKS)(const packed_view v, __global 
             continue;
         }
         __global const uchar *slab = slab_of(v, t, row);
-        __global const uchar *start = slab + q_codes_of(t, q_local(t, row));
+        const long slot = q_local(t, row);
+        __global const uchar *start = slab + v.codes_at + slot * v.row_bytes;
         __global const uchar *codes = start + first / PER;
-        const q_qparams q = q_load_qparams(t, slab + q_qparams_of(t, q_local(t, row)));
+        const q_qparams q = q_load_qparams_as(v.number, v.half_range, slab + v.qparams_at + slot * v.qparams_step);
         const float psw = WEIGHTED ? v.weights[p] : 1.0f;
         EACH(LOAD)
 #if SUMS

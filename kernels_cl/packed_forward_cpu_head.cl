@@ -1,13 +1,15 @@
 /* packed_forward_cpu_head.cl - what the widths of packed_forward_cpu.cl share: the view of a launch, rows, stores, norms.
  *
  * Knobs    MODE 0 mean, 1 sum, 2 max, 3 none;  WEIGHTED 0|1;  NORM, MAPPED 1: some table has max_norm, a row map;  OUT 0 float32, 1 float16,
- *          2 bfloat16;  AHEAD lookups between a prefetch and its use;  INDEX, OFFSET, SLABS (batch.h) */
-#if !defined(MODE) || !defined(WEIGHTED) || !defined(NORM) || !defined(MAPPED) || !defined(OUT) || !defined(AHEAD)
-#error "MODE, WEIGHTED, NORM, MAPPED, OUT and AHEAD are set by src/opencl/packed_forward.c, never here"
+ *          2 bfloat16;  AHEAD lookups between a prefetch and its use;  NUMBER how all tables store qparams (Q_NUMBER_*), or -1: not all alike;
+ *          INDEX, OFFSET, SLABS (batch.h) */
+#if !defined(MODE) || !defined(WEIGHTED) || !defined(NORM) || !defined(MAPPED) || !defined(OUT) || !defined(AHEAD) || !defined(NUMBER)
+#error "MODE, WEIGHTED, NORM, MAPPED, OUT, AHEAD and NUMBER are set by src/opencl/packed_forward.c, never here"
 #endif
 #define SUMS (MODE == Q_MODE_SUM || MODE == Q_MODE_MEAN)
 
-/* One bag's view of the launch. */
+/* One bag's view of the launch and of its table: fields of the table would be read again behind every prefetch, which may change memory for
+ * all that the compiler knows. */
 typedef struct packed_view {
     __global const uchar *slab; /* where the table lies in one */
 #if SLABS > 1
@@ -17,7 +19,26 @@ typedef struct packed_view {
     __global const float *weights;
     __global const int *maps;
     long lookups;
+    long rows, padding_idx, map_at; /* map_at -1: no map */
+    long codes_at, qparams_at;      /* of the first row, in its slab */
+    long row_bytes, qparams_step;
+    int codes_first; /* from a row's start to its codes */
+    int planar, number, half_range;
 } packed_view;
+
+static inline void view_table(packed_view *v, __global const q_table *t) {
+    v->rows = t->rows;
+    v->padding_idx = t->padding_idx;
+    v->map_at = Q_MAP_AT(t);
+    v->codes_at = q_codes_of(t, 0);
+    v->codes_first = q_codes_at(t->layout);
+    v->qparams_at = q_qparams_of(t, 0);
+    v->row_bytes = t->row_bytes;
+    v->planar = t->layout == Q_PLANAR;
+    v->qparams_step = q_qparams_of(t, 1) - v->qparams_at;
+    v->number = NUMBER >= 0 ? NUMBER : q_number(t->layout, t->bits, t->qparams);
+    v->half_range = t->qparams & Q_SYMMETRIC ? 1 << (t->bits - 1) : 0;
+}
 
 static inline __global const uchar *slab_of(const packed_view v, __global const q_table *t, const long row) {
 #if SLABS > 1
@@ -28,12 +49,12 @@ static inline __global const uchar *slab_of(const packed_view v, __global const 
 }
 
 /* Packed row of an index, or -1: it contributes nothing. */
-static inline long packed_row(const packed_view v, __global const q_table *t, const long index) {
-    if ((ulong)index >= (ulong)t->rows || (MODE != Q_MODE_NONE && index == t->padding_idx)) {
+static inline long packed_row(const packed_view v, const long index) {
+    if ((ulong)index >= (ulong)v.rows || (MODE != Q_MODE_NONE && index == v.padding_idx)) {
         return -1;
     }
 #if MAPPED
-    return Q_MAP_AT(t) < 0 ? index : (long)v.maps[Q_MAP_AT(t) + index];
+    return v.map_at < 0 ? index : (long)v.maps[v.map_at + index];
 #else
     return index;
 #endif
@@ -42,17 +63,17 @@ static inline long packed_row(const packed_view v, __global const q_table *t, co
 /* The row of the lookup at position p, which is some lookups ahead. */
 static inline void prefetch_packed(const packed_view v, __global const q_table *t, const long p) {
 #if PREFETCH
-    const long row = packed_row(v, t, (long)v.indices[p < v.lookups ? p : v.lookups - 1]);
+    const long row = packed_row(v, (long)v.indices[p < v.lookups ? p : v.lookups - 1]);
     if (row >= 0) {
         __global const uchar *slab = slab_of(v, t, row);
         const long slot = q_local(t, row);
-        const long first = t->base + slot * t->row_bytes;
-        for (int c = 0; c < t->row_bytes; c += 64) {
-            PREFETCH_LINE(slab + first + c);
+        const size_t first = (size_t)(slab + v.codes_at - v.codes_first + slot * v.row_bytes);
+        const size_t last = first + (size_t)v.row_bytes;
+        for (size_t line = first & ~(size_t)63; line < last; line += 64) { /* each line once: rows of one size nearly always take as many */
+            PREFETCH_LINE(line);
         }
-        PREFETCH_LINE(slab + first + t->row_bytes - 1);
-        if (t->layout == Q_PLANAR) {
-            PREFETCH_LINE(slab + q_qparams_of(t, slot));
+        if (v.planar) {
+            PREFETCH_LINE(slab + v.qparams_at + slot * v.qparams_step);
         }
     }
 #endif

@@ -35,6 +35,7 @@ __kernel void packed_forward(__global const q_table *tables, __global const q_fe
     v.maps = maps;
     v.lookups = a.batch.lookups;
     v.slab = SLAB_OF(slab, t->slab);
+    view_table(&v, t);
 #if SLABS > 1
     v.slab0 = slab0, v.slab1 = slab1, v.slab2 = slab2, v.slab3 = slab3, v.slab4 = slab4, v.slab5 = slab5, v.slab6 = slab6, v.slab7 = slab7;
 #endif

@@ -51,15 +51,18 @@ static inline QV q_packing_code(const QV x, const q_packing k) {
 
 /* ---- qparams of packed rows ------------------------------------------------------------------------------------------ */
 
-/* Scale and bias (in .zero) at `p`, the place of a row's qparams. */
-static inline q_qparams q_load_qparams(const Q_TABLE_SPACE q_table *t, const Q_TABLE_SPACE q_u8 *p) {
-    const q_i32 number = q_number(t->layout, t->bits, t->qparams);
+/* Scale and bias (in .zero) at `p`, the place of a row's qparams: numbers of one kind; `half_range` is 2^(bits - 1) of symmetric rows, else 0. */
+static inline q_qparams q_load_qparams_as(const q_i32 number, const q_i32 half_range, const Q_TABLE_SPACE q_u8 *p) {
     q_qparams q;
     q.exact = 0;
     q.inverse = 0.0f; /* codes are there */
     q.scale = q_load_number(p, number);
-    q.zero = t->qparams & Q_SYMMETRIC ? -(q.scale * (float)(1 << (t->bits - 1))) : q_load_number(p + (number == Q_NUMBER_FP32 ? 4 : 2), number);
+    q.zero = half_range ? -(q.scale * (float)half_range) : q_load_number(p + (number == Q_NUMBER_FP32 ? 4 : 2), number);
     return q;
+}
+
+static inline q_qparams q_load_qparams(const Q_TABLE_SPACE q_table *t, const Q_TABLE_SPACE q_u8 *p) {
+    return q_load_qparams_as(q_number(t->layout, t->bits, t->qparams), t->qparams & Q_SYMMETRIC ? 1 << (t->bits - 1) : 0, p);
 }
 
 static inline void q_store_qparams(const Q_TABLE_SPACE q_table *t, Q_TABLE_SPACE q_u8 *p, const float scale, const float bias) {

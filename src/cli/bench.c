@@ -18,12 +18,15 @@ static const char help_tail[] =
     "ids         --alpha 1 (uniform; above 1: Zipf)  --reuse 0  --int32 (else int64)  --weighted  --seed 1\n"
     "module      --bits 8 (4, 2)  --float  --observer memoryless (moving_average, min_max)  --mode sum (mean, max)\n"
     "            --arithmetic torch_cpu (torch_cuda, packed)  --layout torch_rowwise (rowwise_half, fbgemm, planar)\n"
+    "packed      --qparams fp32 (bf16, pow2) and --symmetric with planar  --alignment 1 (16) with fbgemm  --output float32 (float16, bfloat16)\n"
     "            --optimizer sgd (adagrad, rowwise_adagrad, sparse_adam, adam, partial_rowwise_adam, lamb, lars_sgd)\n"
     "timing      --runs N (30, fewer when slow)  --repeat (one batch, hot caches)  --flush MIB (cold caches)\n"
-    "            --compare float|memoryless|pipeline   15 pairs or more, in turns; ratio: median of time / time of the other\n"
+    "            --compare float|memoryless|pipeline|copy|yardstick   15 pairs or more, in turns; ratio: median of time / time of the other\n"
     "output      --json (one object a line, the picked variant last)  --only TEXT (shapes whose name holds it)  --device NAME\n"
     "\n"
-    "GB/s counts the fewest bytes the work must move, share divides by the copy bandwidth of the same run; FBGEMM is its byte rule.\n"
+    "GB/s counts the fewest bytes the work must move; share and rows divide by the bandwidth of a copy and of random rows as wide as the\n"
+    "table's, measured in the same run; FBGEMM is GB/s by its byte rule. copy has the reads and writes of packing; yardstick is hand-written\n"
+    "AVX-512 on the same memory (D = 16, 64, 128, 256; --int32).\n"
     "exit codes: 0 done; 1 a measurement failed; 2 wrong command line\n";
 
 static void print_help(void) {

@@ -21,6 +21,10 @@ enum option_code {
     OPT_OBSERVER,
     OPT_ARITHMETIC,
     OPT_LAYOUT,
+    OPT_QPARAMS,
+    OPT_SYMMETRIC,
+    OPT_ALIGNMENT,
+    OPT_OUTPUT,
     OPT_MODE,
     OPT_WEIGHTED,
     OPT_INT32,
@@ -51,6 +55,10 @@ static const struct option long_options[] = {{"tables", required_argument, NULL,
                                              {"observer", required_argument, NULL, OPT_OBSERVER},
                                              {"arithmetic", required_argument, NULL, OPT_ARITHMETIC},
                                              {"layout", required_argument, NULL, OPT_LAYOUT},
+                                             {"qparams", required_argument, NULL, OPT_QPARAMS},
+                                             {"symmetric", no_argument, NULL, OPT_SYMMETRIC},
+                                             {"alignment", required_argument, NULL, OPT_ALIGNMENT},
+                                             {"output", required_argument, NULL, OPT_OUTPUT},
                                              {"mode", required_argument, NULL, OPT_MODE},
                                              {"weighted", no_argument, NULL, OPT_WEIGHTED},
                                              {"int32", no_argument, NULL, OPT_INT32},
@@ -71,10 +79,12 @@ static const struct option long_options[] = {{"tables", required_argument, NULL,
 static const char *const observers[] = {"moving_average", "min_max", "memoryless", NULL};
 static const char *const arithmetics[] = {"torch_cpu", "torch_cuda", "packed", NULL};
 static const char *const layouts[] = {"torch_rowwise", "rowwise_half", "fbgemm", "planar", NULL};
+static const char *const qparams[] = {"fp32", "bf16", "pow2", NULL};
+static const char *const outputs[] = {"float32", "float16", "bfloat16", NULL};
 static const char *const modes[] = {"mean", "sum", "max", NULL};
 static const char *const optimizers[] = {"sgd",      "adagrad", "rowwise_adagrad", "sparse_adam", "adam", "partial_rowwise_adam", "lamb",
                                          "lars_sgd", NULL};
-static const char *const comparisons[] = {"float", "memoryless", "pipeline", NULL};
+static const char *const comparisons[] = {"float", "memoryless", "pipeline", "copy", "yardstick", NULL};
 
 /* Values that stand in lists, until all options are read and their order no longer matters. */
 typedef struct lists {
@@ -139,6 +149,10 @@ static int set_number(int code, const char *text, bench_command *c, lists *given
         good = cli_integer(text, 2, 8, &n) && (n == 2 || n == 4 || n == 8);
         o->bits = (int32_t)n;
         break;
+    case OPT_ALIGNMENT:
+        good = cli_integer(text, 1, 16, &n) && (n == 1 || n == 16);
+        o->row_alignment = (int32_t)n;
+        break;
     case OPT_FLUSH:
         good = cli_integer(text, 0, 4096, &o->flush_mib);
         break;
@@ -181,6 +195,14 @@ static int set_word(int code, const char *text, bench_command *c) {
         words = optimizers;
         o->optimizer = (qemb_optimizer_kind)cli_choice(text, words);
         break;
+    case OPT_QPARAMS:
+        words = qparams;
+        o->qparams = (qemb_qparams)cli_choice(text, words);
+        break;
+    case OPT_OUTPUT:
+        words = outputs;
+        o->output = (qemb_dtype)cli_choice(text, words);
+        break;
     case OPT_COMPARE:
         words = comparisons;
         o->compare = (bench_compare)(cli_choice(text, words) + 1);
@@ -196,6 +218,9 @@ static int set_word(int code, const char *text, bench_command *c) {
 
 static void set_flag(int code, const char *text, bench_command *c, lists *given) {
     switch (code) {
+    case OPT_SYMMETRIC:
+        c->options.symmetric = true;
+        break;
     case OPT_MIXED:
         given->mixed = true;
         break;
@@ -254,11 +279,14 @@ static int check(const bench_command *c) {
     if (o->weighted && o->mode != QEMB_MODE_SUM) {
         return cli_usage("bench", "--weighted goes with --mode sum");
     }
+    if (o->compare == BENCH_WITH_YARDSTICK && (o->tables > 1 || !o->indices_32 || o->weighted || o->mode != QEMB_MODE_SUM)) {
+        return cli_usage("bench", "--compare yardstick takes one table, --int32, --mode sum and no weights");
+    }
     if (o->compare && o->runs && o->runs < BENCH_MIN_PAIRS) {
         return cli_usage("bench", "--runs %d: a comparison takes at least %d pairs", o->runs, BENCH_MIN_PAIRS);
     }
     if (!c->operation && !c->shapes && !c->full && !c->help) {
-        return cli_usage("bench", "which operation? one of forward, observe, ..., or --shapes FILE");
+        return cli_usage("bench", "which operation? one of forward, step, ..., or --shapes FILE");
     }
     return CLI_DONE;
 }

@@ -3,6 +3,9 @@
 
 #include "opencl/opencl.h"
 
+#include "kernels_cl/shared/math.h"
+#include "kernels_cl/shared/row_layout.h"
+
 enum { COLUMNS = 256, CHUNK_BYTES = 16, MAX_VARIANTS = 28, PIECE = 64, GPU_LANES = 8, GPU_GROUP = 64 };
 
 /* Chunks of 16 code bytes that the CPU family holds at once: 256 columns at most. */
@@ -12,6 +15,17 @@ static int chunks_of(const q_table *t) {
     return chunks < COLUMNS / CHUNK_BYTES / per ? chunks : COLUMNS / CHUNK_BYTES / per;
 }
 
+/* How all tables store scale and bias, or -1. */
+static int number_of(const qemb__tables *s) {
+    const int first = q_number(s->table[0].layout, s->table[0].bits, s->table[0].qparams);
+    for (int32_t t = 1; t < s->num_tables; t++) {
+        if (q_number(s->table[t].layout, s->table[t].bits, s->table[t].qparams) != first) {
+            return -1;
+        }
+    }
+    return first;
+}
+
 /* The CPU family's program: head, the body once for each pair of bits and chunks, the kernel. */
 static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const char *options, cl_kernel *kernel) {
     const char *pieces[3 * MAX_VARIANTS + 2];
@@ -19,7 +33,7 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const ch
     char all[QEMB__CL_OPTIONS];
     int n = 0;
     int variants = 0;
-    int length = snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=32 -DPICK=", options);
+    int length = snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=32 -DNUMBER=%d -DPICK=", options, number_of(s));
     pieces[n++] = "packed_forward_cpu_head.cl";
     for (int bits = 8; bits >= 2; bits /= 2) {
         for (int chunks = 1; chunks <= CHUNK_BYTES; chunks++) {
