@@ -7,7 +7,7 @@
 void bench_print_json(const bench_report *report) {
     for (int32_t i = 0; i < report->count; i++) {
         const bench_result *r = &report->result[i];
-        json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:I}", "op", r->op, "variant",
+        json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:f, s:f, s:f, s:I}", "op", r->op, "variant",
                               r->variant, "device", report->device, "shape", report->shape, "bits",
                               strcmp(r->variant, "float") == 0 ? 32 : (int)report->bits, "runs", (int)r->runs, "best_us", r->best_us,
                               "median_us", r->median_us, "bytes", (json_int_t)r->bytes, "gbps", r->gbps, "copy_gbps", report->copy_gbps,
