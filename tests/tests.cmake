@@ -48,6 +48,11 @@ foreach(source IN LISTS test_sources)
     target_sources(${name} PRIVATE $<TARGET_OBJECTS:qemb_dlrm>)
     target_link_libraries(${name} PRIVATE qemb_clblast)
   endif()
+  if(name STREQUAL test_fuzz) # the targets that need no device
+    qemb_sources(fuzz_sources tests/fuzz/fuzz_*.c)
+    list(FILTER fuzz_sources EXCLUDE REGEX "kernels|options|device")
+    target_sources(test_fuzz PRIVATE ${fuzz_sources})
+  endif()
   qemb_add_test(${name} ${name} -j1)
 endforeach()
 
@@ -64,6 +69,13 @@ if(replay_sources)
   endforeach()
   set(environment "")
 endif()
+
+# A few seconds of the soak; tests/lanes/soak.sh runs it for minutes or hours.
+add_executable(soak tests/soak.c)
+set_target_properties(soak PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+target_include_directories(soak PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+target_link_libraries(soak PRIVATE qemb_static qemb_flags qemb_dependencies)
+qemb_add_test(soak soak 4)
 
 if(NOT QEMB_SANITIZE AND NOT QEMB_COVERAGE) # once is enough, and the instrumented builds show symbols of their own
   add_test(NAME symbols COMMAND sh ${PROJECT_SOURCE_DIR}/tests/symbols.sh $<TARGET_FILE:qemb>)

@@ -1,6 +1,6 @@
 /* fuzz.h - targets that take any bytes. Each opens them as a file, walks whatever opens, and aborts on a broken promise.
  *
- * `sh tests/fuzz/run.sh [SECONDS]` runs them under libFuzzer with the sanitizers; test_io_fuzz replays the corpus and some
+ * `sh tests/fuzz/run.sh [SECONDS]` runs them under libFuzzer with the sanitizers; test_fuzz replays the corpus and some
  * thousand mutations of it in every test run. */
 #ifndef QEMB_TESTS_FUZZ_H
 #define QEMB_TESTS_FUZZ_H
@@ -97,6 +97,8 @@ int fuzz_batch(const uint8_t *bytes, size_t count);
 int fuzz_api(const uint8_t *bytes, size_t count);
 int fuzz_packed_import(const uint8_t *bytes, size_t count);
 int fuzz_optimizer(const uint8_t *bytes, size_t count);
+int fuzz_state(const uint8_t *bytes, size_t count);
+int fuzz_packed_file(const uint8_t *bytes, size_t count);
 int fuzz_math(const uint8_t *bytes, size_t count);
 int fuzz_quantise(const uint8_t *bytes, size_t count);
 int fuzz_device(const uint8_t *bytes, size_t count);

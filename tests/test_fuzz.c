@@ -1,12 +1,9 @@
-/* test_io_fuzz.c - replays the fuzz targets on their corpus and on mutations of it, the same ones in every run. */
+/* test_fuzz.c - replays the fuzz targets on their corpus and on mutations of it, the same ones in every run. */
 #include <criterion/criterion.h>
 
 #include <dirent.h>
 
 #include "fuzz/fuzz.h"
-#include "fuzz/fuzz_clicks.c"
-#include "fuzz/fuzz_npy.c"
-#include "fuzz/fuzz_safetensors.c"
 #include "support_files.h"
 
 enum { MUTATIONS = 300, ROOM = 1 << 16 };
@@ -73,17 +70,21 @@ static void replay(const char *folder, int (*target)(const uint8_t *, size_t)) {
         files++;
     }
     (void)closedir(corpus);
-    cr_expect_gt(files, 5, "%s holds %d files", folder, files);
+    cr_expect_geq(files, 5, "%s holds %d files", folder, files);
 }
 
-Test(io_fuzz, safetensors_keep_their_promises, .timeout = 300) {
-    replay("tests/fuzz/corpus/safetensors", fuzz_safetensors);
-}
-
-Test(io_fuzz, npy_keeps_its_promises, .timeout = 300) {
-    replay("tests/fuzz/corpus/npy", fuzz_npy);
-}
-
-Test(io_fuzz, click_logs_keep_their_promises, .timeout = 300) {
-    replay("tests/fuzz/corpus/clicks", fuzz_clicks);
-}
+#define REPLAY(target)                                  \
+    Test(fuzz, target##_keeps_its_promises, .timeout = 300) { \
+        replay("tests/fuzz/corpus/" #target, fuzz_##target);  \
+    }
+REPLAY(safetensors)
+REPLAY(npy)
+REPLAY(clicks)
+REPLAY(state)
+REPLAY(packed_file)
+REPLAY(batch)
+REPLAY(api)
+REPLAY(packed_import)
+REPLAY(quantise)
+REPLAY(optimizer)
+REPLAY(math)
