@@ -1,12 +1,13 @@
-/* row_pack_cpu.cl - float rows to packed rows and back, packed rows to another format; one work-item a row, blocks of 16 columns.
+/* row_pack_cpu.cl - float rows to packed rows and back, packed rows to another format; one work-item a row (row_pack: ROWS rows), blocks of 16
+ * columns.
  *
  * Shapes   slab: W[rows][D] f32, state: one entry a row, ranges[count][2], packed: bytes (row_layout.h), values[count][D] f32,
  *          status[Q_PACK_WORDS]: the smallest row that cannot be packed
  * Moves    row_pack reads 4*count*D, writes count*(ceil(D*BITS/8) + qparams); row_unpack the other way round
  * Needs    packed buffers that began as zeros: bytes between a row's end and the next are never written
- * Knobs    BITS 8|4|2 of the target (row_unpack: of the source);  METHOD Q_PACK_*;  STATE 1: the source keeps observer state */
-#if !defined(BITS) || !defined(METHOD) || !defined(STATE)
-#error "BITS, METHOD and STATE are set by src/opencl/row_pack.c"
+ * Knobs    ROWS an item of row_pack;  BITS 8|4|2 of the target (row_unpack: of the source);  METHOD Q_PACK_*;  STATE 1: the source keeps observer state */
+#if !defined(ROWS) || !defined(BITS) || !defined(METHOD) || !defined(STATE)
+#error "ROWS, BITS, METHOD and STATE are set by src/opencl/row_pack.c"
 #endif
 #define PER (8 / BITS) /* codes a byte */
 
@@ -19,10 +20,12 @@ static inline void store_block(const uint16 c, __global uchar *p) {
 #if BITS == 8
     vstore16(convert_uchar16(c), 0, p);
 #elif BITS == 4
-    vstore8(convert_uchar8(c.even | c.odd << 4), 0, p);
+    const ulong8 two = as_ulong8(c); /* neighbours share a lane, the first one in its low half: CPU devices are little endian */
+    vstore8(convert_uchar8((two | two >> 28) & (ulong8)(0xffu)), 0, p);
 #else
-    const uint8 pair = c.even | c.odd << 2;
-    vstore4(convert_uchar4(pair.even | pair.odd << 4), 0, p);
+    const ulong8 two = as_ulong8(c);
+    const ulong4 four = as_ulong4(convert_uint8((two | two >> 30) & (ulong8)(15u)));
+    vstore4(convert_uchar4((four | four >> 28) & (ulong4)(0xffu)), 0, p);
 #endif
 }
 
@@ -50,16 +53,8 @@ static inline int whole_blocks(const int dim) {
     return dim >= 16 && dim % PER == 0;
 }
 
-__kernel void row_pack(__global const q_table *sources, __global const q_table *targets, __global const float *slab, __global const q_state *state,
-                       __global const float *ranges, __global uchar *packed, volatile __global uint *status, const q_row_pack a) {
-    const long i = get_global_id(0);
-    if (i >= a.count) {
-        return;
-    }
-    __global const q_table *t = sources + a.table;
-    __global const q_table *d = targets + a.target_table;
-    const int dim = t->dim;
-    __global const float *w = slab + t->base + (a.first + i) * dim;
+/* Range of one row; NaN where it holds NaN or inf. */
+static inline float2 range_of(__global const float *w, const int dim) {
     float16 low = (float16)(INFINITY);
     float16 high = (float16)(-INFINITY);
     float16 odd = (float16)(0.0f);
@@ -70,28 +65,29 @@ __kernel void row_pack(__global const q_table *sources, __global const q_table *
         odd = fma(x, (float16)(0.0f), odd);
     }
     Q_RANGE(low, high, odd, lo, hi);
-    if (lo != lo) {
-        (void)atomic_min(&status[Q_PACK_NONFINITE], (uint)(a.ranges_at + i));
-        return;
-    }
-    float min_val = lo;
-    float max_val = hi;
+    return (float2)(lo, hi);
+}
+
+/* Range by the method of the row at w, whose own is (lo, hi) and which is row i of the launch. */
+static inline float2 method_range(__global const q_table *t, __global const q_state *state, __global const float *ranges, const q_row_pack a,
+                                  __global const float *w, const long i, const float2 own) {
+    float min_val = own.s0;
+    float max_val = own.s1;
 #if METHOD == Q_PACK_OBSERVER && STATE
     q_state s = state[t->state_base + a.first + i];
-    (void)q_catch_up(t->observer, t->averaging, lo, hi, a.observations, &s);
+    (void)q_catch_up(t->observer, t->averaging, own.s0, own.s1, a.observations, &s);
     min_val = s.min_val;
     max_val = s.max_val;
 #elif METHOD == Q_PACK_GREEDY
-    q_greedy_range(w, dim, BITS, &min_val, &max_val);
+    q_greedy_range(w, t->dim, BITS, &min_val, &max_val);
 #elif METHOD == Q_PACK_GIVEN
     min_val = ranges[2 * (a.ranges_at + i)];
     max_val = ranges[2 * (a.ranges_at + i) + 1];
 #endif
-    const q_packing k = q_packing_of(t, d, METHOD, min_val, max_val);
-    if (!a.as_peer && !q_packing_finite(k)) {
-        (void)atomic_min(&status[Q_PACK_INFINITE], (uint)(a.ranges_at + i));
-    }
-    __global uchar *codes = packed + q_codes_of(d, a.target + i);
+    return (float2)(min_val, max_val);
+}
+
+static inline void store_codes(__global const float *w, const int dim, const q_packing k, __global uchar *codes) {
     const int blocks = whole_blocks(dim) ? dim : dim / 16 * 16;
     for (int c = 0; c < blocks; c += 16) {
         const int at = c + 16 <= dim ? c : dim - 16;
@@ -104,7 +100,46 @@ __kernel void row_pack(__global const q_table *sources, __global const q_table *
         }
         codes[c / PER] = (uchar)byte;
     }
-    q_store_qparams(d, packed + q_qparams_of(d, a.target + i), k.scale, k.bias);
+}
+
+/* Three passes over ROWS rows: what one row must wait for, its range, then divisions, then codes, goes on for all of them at once. */
+__kernel void row_pack(__global const q_table *sources, __global const q_table *targets, __global const float *slab, __global const q_state *state,
+                       __global const float *ranges, __global uchar *packed, volatile __global uint *status, const q_row_pack a) {
+    const long first = (long)get_global_id(0) * ROWS;
+    const int rows = a.count - first < ROWS ? (int)(a.count - first) : ROWS;
+    __global const q_table *t = sources + a.table;
+    __global const q_table *d = targets + a.target_table;
+    const int dim = t->dim;
+    __global const float *w = slab + t->base + (a.first + first) * dim;
+    float2 range[ROWS];
+    q_packing k[ROWS];
+    for (int r = 0; r < rows; r++) {
+        range[r] = range_of(w + (long)r * dim, dim);
+    }
+    for (int r = 0; r < rows; r++) {
+        const long i = first + r;
+        if (range[r].s0 != range[r].s0) {
+            (void)atomic_min(&status[Q_PACK_NONFINITE], (uint)(a.ranges_at + i));
+            continue;
+        }
+        const float2 taken = method_range(t, state, ranges, a, w + (long)r * dim, i, range[r]);
+        k[r] = q_packing_of(t, d, METHOD, taken.s0, taken.s1);
+        if (!a.as_peer && !q_packing_finite(k[r])) {
+            (void)atomic_min(&status[Q_PACK_INFINITE], (uint)(a.ranges_at + i));
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        if (range[r].s0 != range[r].s0) {
+            continue;
+        }
+#if PREFETCH
+        for (int c = 0; c < dim; c += 16) { /* the rows of the next item: this pass has the arithmetic to hide them, the first has none */
+            PREFETCH_LINE(w + (long)(r + ROWS) * dim + c);
+        }
+#endif
+        store_codes(w + (long)r * dim, dim, k[r], packed + q_codes_of(d, a.target + first + r));
+        q_store_qparams(d, packed + q_qparams_of(d, a.target + first + r), k[r].scale, k[r].bias);
+    }
 }
 
 __kernel void row_unpack(__global const q_table *tables, __global const uchar *packed, __global float *values, const q_row_unpack a) {

@@ -4,7 +4,7 @@
 #include "base/checked.h"
 #include "opencl/opencl.h"
 
-enum { LANES = 8, GROUP = 64 };
+enum { LANES = 8, GROUP = 64, ROWS = 16 };
 
 /* A kernel of the device's family, for rows of `bits`. */
 static qemb_status pack_kernel(qemb_context *ctx, const char *name, int bits, int method, bool state, cl_kernel *kernel) {
@@ -14,14 +14,14 @@ static qemb_status pack_kernel(qemb_context *ctx, const char *name, int bits, in
     char options[192];
     int n = snprintf(options, sizeof options, "-DBITS=%d -DMETHOD=%d -DSTATE=%d", bits, method, state);
     if (cl->is_cpu) {
-        (void)snprintf(options + n, sizeof options - (size_t)n, " -DQV=float16 -DQ_VECTOR16");
+        (void)snprintf(options + n, sizeof options - (size_t)n, " -DQV=float16 -DQ_VECTOR16 -DROWS=%d", ROWS);
     } else {
         (void)snprintf(options + n, sizeof options - (size_t)n, " -DQV=float -DLANES=%d -DGROUP=%d -DREDUCE=%d", LANES, GROUP, cl->shuffle);
     }
     return qemb__cl_kernel_pieces(ctx, cl->is_cpu ? cpu : gpu, cl->is_cpu ? 1 : 2, name, options, kernel);
 }
 
-/* Enqueues for `rows` rows: one work-item a row on CPUs, LANES of them on GPUs. */
+/* Enqueues for `rows` rows (row_pack on CPUs: groups of ROWS rows): one work-item each on CPUs, LANES of them on GPUs. */
 static qemb_status launch_rows(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t rows) {
     const qemb__cl *cl = ctx->engine;
     return cl->is_cpu ? qemb__cl_launch(ctx, kernel, list, rows, qemb__cl_local_cpu(cl, rows)) : qemb__cl_launch(ctx, kernel, list, rows * LANES, GROUP);
@@ -32,6 +32,7 @@ qemb_status qemb__cl_row_pack(qemb_context *ctx, const qemb__row_pack_args *args
     const qemb__tables *p = args->target;
     const q_table *t = &s->table[args->source_table];
     const bool has_state = (t->flags & Q_HAS_STATE) != 0;
+    const bool is_cpu = ((const qemb__cl *)ctx->engine)->is_cpu;
     qemb_status st = QEMB_OK;
     cl_kernel kernel = NULL;
     TRY(pack_kernel(ctx, "row_pack", p->table[args->table].bits, args->method, has_state, &kernel));
@@ -53,7 +54,7 @@ qemb_status qemb__cl_row_pack(qemb_context *ctx, const qemb__row_pack_args *args
         qemb__cl_arg_buffer(&list, p->slab[to].weight);
         qemb__cl_arg_buffer(&list, args->status);
         qemb__cl_arg(&list, sizeof a, &a);
-        TRY(launch_rows(ctx, kernel, &list, count));
+        TRY(launch_rows(ctx, kernel, &list, is_cpu ? (count + ROWS - 1) / ROWS : count));
     }
 done:
     return st;
