@@ -56,6 +56,16 @@ foreach(source IN LISTS test_sources)
   qemb_add_test(${name} ${name} -j1)
 endforeach()
 
+# The layer that makes OpenCL calls fail: the loader puts it between library and driver.
+add_library(fault_layer MODULE tests/fault_layer.c)
+target_link_libraries(fault_layer PRIVATE qemb_flags)
+set_source_files_properties(tests/support_layer.c PROPERTIES COMPILE_DEFINITIONS "QEMB_FAULT_LAYER=\"$<TARGET_FILE:fault_layer>\"")
+add_dependencies(test_fault_opencl fault_layer)
+# Memory runs out: the library's allocations, and only those, go through the test. The driver's do not.
+add_dependencies(test_fault_memory fault_layer)
+target_link_options(test_fault_memory PRIVATE
+  LINKER:--wrap=calloc LINKER:--wrap=posix_memalign LINKER:--wrap=mmap LINKER:--wrap=free)
+
 qemb_sources(replay_sources tests/replay*.c)
 if(replay_sources)
   add_executable(qemb-replay ${replay_sources})

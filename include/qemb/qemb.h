@@ -9,7 +9,10 @@
  * Life    every *_create gives an object that the matching *_destroy takes back; destroy accepts NULL. An object made from a
  *         context must be destroyed before it. Pointers are borrowed for the call unless the text says "keeps".
  * Errors  a call returns QEMB_OK, or a status after which nothing the caller can see has changed; qemb_last_error() then
- *         gives this thread one sentence: function, value seen, value wanted.
+ *         gives this thread one sentence: function, value seen, value wanted. Host memory that a read was filling when the
+ *         device failed (DEVICE, NOMEM) holds rubbish. When a command fails on the device, or a call fails with a part of its
+ *         commands done, nobody knows what the device's memory holds: the context is lost, and every later call but the
+ *         destroys says so (DEVICE).
  * Waiting calls that name a batch, a bag or a buffer enqueue and return, unless the text says "waits". One context is one
  *         in-order sequence of work; qemb_context_finish() waits for all of it.
  * Threads a context and everything made from it may be used by one thread at a time (another gets QEMB_ERR_BUSY); different

@@ -72,8 +72,10 @@ qemb_status qemb_embedding_bag_backward(qemb_embedding_bag *bag, qemb_batch *bat
         const int64_t chunks = qemb__ceil_div(batch->view.shape.lookups, QEMB__SLOT_CHUNK) + 1;
         TRY(qemb__buffer_reserve(bag->ctx, (size_t)chunks * sizeof(q_i32), &bag->training->slots));
     }
+    qemb__harmless(bag->ctx);
     TRY(bag->ctx->ops->bag_backward(bag->ctx, &args));
 done:
+    st = qemb__settle(bag->ctx, st);
     qemb__leave(bag->ctx);
     return st;
 }

@@ -14,6 +14,31 @@ static qemb_status check_observed(const qemb_embedding_bag *bag) {
     return QEMB_OK;
 }
 
+/* The forward itself, of `rows` output rows; when it breaks off, the switches and the last batch are what they were. */
+static qemb_status look_up(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *out, int64_t rows) {
+    const bool max = bag->tables->mode == Q_MODE_MAX;
+    const qemb_batch *last_batch = bag->last_batch;
+    qemb_status st = QEMB_OK;
+    TRY(qemb__bag_follow_schedule(bag));
+    TRY(check_observed(bag));
+    TRY(qemb__tables_flush(bag->tables));
+    if (max) {
+        TRY(qemb__buffer_reserve(bag->ctx, (size_t)(rows * bag->tables->output_dim) * sizeof(q_i32), &bag->winners));
+    }
+    qemb__harmless(bag->ctx);
+    TRY(qemb__training_clip_weights(bag, batch));
+    if (rows > 0) {
+        qemb__bag_forward_args args = {bag->tables, &batch->view, out, max ? bag->winners : NULL, bag->forwards + 1};
+        TRY(bag->ctx->ops->bag_forward(bag->ctx, &args));
+    }
+done:
+    if (st != QEMB_OK) {
+        qemb__bag_undo_schedule(bag);
+        bag->last_batch = last_batch; /* nothing was launched, or else the context is lost */
+    }
+    return qemb__settle(bag->ctx, st);
+}
+
 qemb_status qemb_embedding_bag_forward(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *out) {
     int64_t elements = 0;
     if (!bag || !batch || !out) {
@@ -31,17 +56,7 @@ qemb_status qemb_embedding_bag_forward(qemb_embedding_bag *bag, qemb_batch *batc
     REQUIRE(out->bytes / sizeof(float) >= (size_t)elements && out->offset % sizeof(float) == 0, QEMB_ERR_SHAPE,
             "embedding_bag_forward: out holds %zu bytes, want %lld floats (%lld x %lld)", out->bytes, (long long)elements, (long long)rows,
             (long long)bag->tables->output_dim);
-    TRY(qemb__bag_follow_schedule(bag));
-    TRY(check_observed(bag));
-    TRY(qemb__tables_flush(bag->tables));
-    if (bag->tables->mode == Q_MODE_MAX) {
-        TRY(qemb__buffer_reserve(bag->ctx, (size_t)elements * sizeof(q_i32), &bag->winners));
-    }
-    TRY(qemb__training_clip_weights(bag, batch));
-    if (rows > 0) {
-        qemb__bag_forward_args args = {bag->tables, &batch->view, out, bag->tables->mode == Q_MODE_MAX ? bag->winners : NULL, bag->forwards + 1};
-        TRY(bag->ctx->ops->bag_forward(bag->ctx, &args));
-    }
+    TRY(look_up(bag, batch, out, rows));
     bag->forwards++;
     bag->last_batch = batch;
     bag->last_generation = batch->generation;

@@ -180,6 +180,19 @@ static qemb_buffer window(const qemb_buffer *store, size_t offset, size_t bytes)
     return w;
 }
 
+/* Clears the spare status words. */
+static qemb_status reset_status(qemb_batch *b) {
+    static const q_u32 clear[Q_STATUS_WORDS] = {Q_NO_ERROR, Q_NO_ERROR, 0, 0};
+    return qemb__buffer_write(b->spare, 0, sizeof clear, clear, false);
+}
+
+/* From here on the batch's status words are the spare ones. */
+static void swap_status(qemb_batch *b) {
+    qemb_buffer *status = b->view.status;
+    b->view.status = b->spare;
+    b->spare = status;
+}
+
 static qemb_status set_host(qemb_batch *b, const qemb_embedding_bag *bag, const qemb_input *in, const q_batch *shape_in) {
     qemb_status st = QEMB_OK;
     const qemb_dtype offsets_dtype = in->offsets_dtype ? in->offsets_dtype : in->indices_dtype;
@@ -195,7 +208,7 @@ static qemb_status set_host(qemb_batch *b, const qemb_embedding_bag *bag, const 
     size_t indices_bytes = (size_t)in->num_indices * (narrow ? sizeof(int32_t) : sizeof(int64_t));
     size_t bytes = offsets_bytes + weights_bytes + indices_bytes;
     size_t want = bytes ? bytes : 1;
-    b->ctx->ops->fence_wait(b->ctx, &b->fence[turn]);
+    TRY(b->ctx->ops->fence_wait(b->ctx, &b->fence[turn]));
     TRY(qemb__grow(&b->staging[turn], &b->staging_bytes[turn], (int64_t)want, 1));
     TRY(qemb__buffer_reserve(b->ctx, want, &b->store[turn]));
     char *staging = b->staging[turn];
@@ -207,8 +220,15 @@ static qemb_status set_host(qemb_batch *b, const qemb_embedding_bag *bag, const 
     if (in->per_sample_weights) {
         memcpy(staging + offsets_bytes, in->per_sample_weights, (size_t)in->num_indices * sizeof(float));
     }
+    if (b->status_dirty) {
+        TRY(reset_status(b));
+    }
     if (bytes) {
         TRY(b->ctx->ops->buffer_upload(b->store[turn], bytes, staging, &b->fence[turn]));
+    }
+    if (b->status_dirty) {
+        swap_status(b);
+        b->status_dirty = false;
     }
     b->turn = turn;
     b->view_offsets = window(b->store[turn], 0, offsets_bytes);
@@ -224,11 +244,6 @@ static qemb_status set_host(qemb_batch *b, const qemb_embedding_bag *bag, const 
     b->skipped = skipped;
 done:
     return st;
-}
-
-static qemb_status reset_status(qemb_batch *b) {
-    static const q_u32 clear[Q_STATUS_WORDS] = {Q_NO_ERROR, Q_NO_ERROR, 0, 0};
-    return qemb__buffer_write(b->view.status, 0, sizeof clear, clear, false);
 }
 
 static void forget_unchecked(qemb_batch *b) {
@@ -254,12 +269,15 @@ qemb_status qemb_batch_create(qemb_context *ctx, qemb_batch **out) {
     b = block;
     b->ctx = ctx;
     TRY(qemb__buffer_create(ctx, Q_STATUS_WORDS * sizeof(q_u32), &b->view.status));
+    TRY(qemb__buffer_create(ctx, Q_STATUS_WORDS * sizeof(q_u32), &b->spare));
     TRY(reset_status(b));
+    swap_status(b);
     *out = b;
     b = NULL;
 done:
     if (b) {
         qemb__buffer_destroy(b->view.status);
+        qemb__buffer_destroy(b->spare);
         qemb__free(b);
     }
     qemb__leave(ctx);
@@ -272,11 +290,12 @@ void qemb_batch_destroy(qemb_batch *b) {
     }
     forget_unchecked(b);
     for (int k = 0; k < 2; k++) {
-        b->ctx->ops->fence_wait(b->ctx, &b->fence[k]);
+        b->ctx->ops->fence_drop(b->ctx, &b->fence[k]);
         qemb__buffer_destroy(b->store[k]);
         qemb__free(b->staging[k]);
     }
     qemb__buffer_destroy(b->view.status);
+    qemb__buffer_destroy(b->spare);
     qemb__free(b);
 }
 
@@ -299,10 +318,6 @@ qemb_status qemb_batch_set(qemb_batch *b, const qemb_embedding_bag *bag, const q
     TRY(set_host(b, bag, in, &shape));
     if (b->is_unchecked) {
         forget_unchecked(b);
-    }
-    if (b->status_dirty) {
-        TRY(reset_status(b));
-        b->status_dirty = false;
     }
     b->bag = bag;
     b->bags = shape.bags;
@@ -350,13 +365,14 @@ qemb_status qemb_batch_set_device(qemb_batch *b, const qemb_embedding_bag *bag, 
     TRY(check_arguments(bag, &common));
     TRY(shape_of(bag, &common, &shape, &all_bags));
     TRY(check_device_buffers(bag, in, offsets_dtype));
-    qemb__batch_view view = {.shape = shape, .indices = in->indices, .offsets = in->offsets, .weights = in->per_sample_weights, .status = b->view.status,
+    qemb__batch_view view = {.shape = shape, .indices = in->indices, .offsets = in->offsets, .weights = in->per_sample_weights, .status = b->spare,
                              .indices_64 = in->indices_dtype == QEMB_INT64, .offsets_64 = in->offsets && offsets_dtype == QEMB_INT64};
     TRY(reset_status(b));
-    b->status_dirty = true;
     qemb__batch_check_args args = {bag->tables, &view, all_bags, in->check};
     TRY(b->ctx->ops->batch_check(b->ctx, &args));
+    swap_status(b);
     b->view = view;
+    b->status_dirty = true;
     b->on_device = true;
     b->bag = bag;
     b->bags = shape.bags;

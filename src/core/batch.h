@@ -23,7 +23,8 @@ struct qemb_batch {
     qemb_buffer view_indices, view_offsets, view_weights; /* windows into store[turn] */
     int turn;
 
-    bool status_dirty; /* the status words may hold an error of device input */
+    qemb_buffer *spare; /* status words for the next set, so that one that fails leaves those of the last as they are */
+    bool status_dirty;  /* the status words may hold an error of device input */
     bool is_unchecked; /* device input whose status has not been read */
     qemb_batch *next_unchecked;
 };

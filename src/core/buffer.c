@@ -105,41 +105,47 @@ size_t qemb_buffer_bytes(const qemb_buffer *buffer) {
     return buffer ? buffer->bytes : 0;
 }
 
-/* The four public transfers differ in direction and waiting only. */
-static qemb_status transfer(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source, void *target, bool wait) {
+/* What the four public transfers have in common. */
+static qemb_status enter(qemb_buffer *buffer, size_t offset, size_t bytes, const void *host, const char *call) {
     if (!buffer) {
-        return qemb__fail(QEMB_ERR_ARG, "buffer_write: buffer is NULL");
+        return qemb__fail(QEMB_ERR_ARG, "%s: buffer is NULL", call);
     }
-    qemb_status st = qemb__enter(buffer->ctx, "buffer transfer");
+    const qemb_status st = check_range(buffer, offset, bytes, host, call);
+    return st == QEMB_OK ? qemb__enter(buffer->ctx, call) : st;
+}
+
+static qemb_status write_to(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source, bool wait) {
+    qemb_status st = enter(buffer, offset, bytes, source, wait ? "buffer_write" : "buffer_write_async");
     if (st == QEMB_OK) {
-        st = target ? qemb__buffer_read(buffer, offset, bytes, target, wait) : qemb__buffer_write(buffer, offset, bytes, source, wait);
+        st = qemb__buffer_write(buffer, offset, bytes, source, wait);
+        qemb__leave(buffer->ctx);
+    }
+    return st;
+}
+
+static qemb_status read_from(qemb_buffer *buffer, size_t offset, size_t bytes, void *target, bool wait) {
+    qemb_status st = enter(buffer, offset, bytes, target, wait ? "buffer_read" : "buffer_read_async");
+    if (st == QEMB_OK) {
+        st = qemb__buffer_read(buffer, offset, bytes, target, wait);
         qemb__leave(buffer->ctx);
     }
     return st;
 }
 
 qemb_status qemb_buffer_write(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source) {
-    return transfer(buffer, offset, bytes, source, NULL, true);
+    return write_to(buffer, offset, bytes, source, true);
 }
 
 qemb_status qemb_buffer_write_async(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source) {
-    return transfer(buffer, offset, bytes, source, NULL, false);
+    return write_to(buffer, offset, bytes, source, false);
 }
 
 qemb_status qemb_buffer_read(qemb_buffer *buffer, size_t offset, size_t bytes, void *target) {
-    if (!buffer || (!target && bytes)) {
-        return buffer ? qemb__fail(QEMB_ERR_ARG, "buffer_read: host memory is NULL for %zu bytes", bytes)
-                      : qemb__fail(QEMB_ERR_ARG, "buffer_read: buffer is NULL");
-    }
-    return target ? transfer(buffer, offset, bytes, NULL, target, true) : QEMB_OK;
+    return read_from(buffer, offset, bytes, target, true);
 }
 
 qemb_status qemb_buffer_read_async(qemb_buffer *buffer, size_t offset, size_t bytes, void *target) {
-    if (!buffer || (!target && bytes)) {
-        return buffer ? qemb__fail(QEMB_ERR_ARG, "buffer_read_async: host memory is NULL for %zu bytes", bytes)
-                      : qemb__fail(QEMB_ERR_ARG, "buffer_read_async: buffer is NULL");
-    }
-    return target ? transfer(buffer, offset, bytes, NULL, target, false) : QEMB_OK;
+    return read_from(buffer, offset, bytes, target, false);
 }
 
 static double seconds(void) {

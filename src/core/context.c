@@ -1,6 +1,7 @@
 /* context.c - create, finish, report; the one-thread rule. */
 #include "core/context.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,28 @@ qemb_status qemb__enter(qemb_context *ctx, const char *call) {
     if (atomic_flag_test_and_set_explicit(&ctx->busy, memory_order_acquire)) {
         return qemb__fail(QEMB_ERR_BUSY, "%s: the context is in use by another thread; one thread at a time", call);
     }
+    if (ctx->lost) {
+        qemb__leave(ctx);
+        return qemb__fail(QEMB_ERR_DEVICE, "%s: the context is lost, want a new one; it was lost when: %s", call, ctx->lost_by);
+    }
+    ctx->mark = ctx->counters.commands;
     return QEMB_OK;
+}
+
+qemb_status qemb__lose(qemb_context *ctx, qemb_status code) {
+    if (!ctx->lost) {
+        ctx->lost = true;
+        (void)snprintf(ctx->lost_by, sizeof ctx->lost_by, "%s", qemb_last_error());
+    }
+    return code;
+}
+
+void qemb__harmless(qemb_context *ctx) {
+    ctx->mark = ctx->counters.commands;
+}
+
+qemb_status qemb__settle(qemb_context *ctx, qemb_status st) {
+    return st != QEMB_OK && ctx->counters.commands != ctx->mark ? qemb__lose(ctx, st) : st;
 }
 
 void qemb__leave(qemb_context *ctx) {
@@ -66,7 +88,7 @@ void qemb_context_destroy(qemb_context *ctx) {
 
 qemb_status qemb__finish(qemb_context *ctx) {
     qemb_status st = ctx->ops->finish(ctx);
-    while (ctx->unchecked) {
+    while (ctx->unchecked && !ctx->lost) {
         qemb_batch *batch = ctx->unchecked;
         ctx->unchecked = batch->next_unchecked;
         batch->next_unchecked = NULL;
@@ -102,7 +124,12 @@ qemb_status qemb_context_report(qemb_context *ctx, qemb_device_report *report) {
 }
 
 const char *qemb_context_build_log(qemb_context *ctx) {
-    return ctx ? ctx->ops->build_log(ctx) : "";
+    if (!ctx || atomic_flag_test_and_set_explicit(&ctx->busy, memory_order_acquire)) {
+        return ""; /* another thread may be building right now */
+    }
+    const char *log = ctx->ops->build_log(ctx);
+    qemb__leave(ctx);
+    return log;
 }
 
 qemb_status qemb_devices(qemb_device_visitor visit, void *user) {
@@ -119,9 +146,10 @@ qemb_status qemb_context_counters(qemb_context *ctx, qemb_counters *counters) {
         return st;
     }
     REQUIRE(counters, QEMB_ERR_ARG, "context_counters: counters is NULL");
-    *counters = ctx->counters; /* before the read below, which is a command itself */
-    counters->host_allocations = qemb__alloc_count();
+    const qemb_counters now = ctx->counters; /* before the read below, which is a command itself */
     TRY(ctx->ops->buffer_read(ctx->events, 0, sizeof events, events, true));
+    *counters = now;
+    counters->host_allocations = qemb__alloc_count();
     counters->nonfinite_rows = events[0];
     counters->repaired_rows = events[1];
 done:

@@ -18,6 +18,9 @@ struct qemb_context {
     qemb_counters counters;
     qemb_buffer *events;   /* two q_i64 on the device: nonfinite rows, repaired rows, counted by kernels that store state */
     qemb_batch *unchecked; /* batches with device input whose status has not been read yet, linked by next_unchecked */
+    int64_t mark;          /* counters.commands before the first command of this call that changes what the caller can see */
+    bool lost;             /* such a call broke off in the middle, or a command failed on the device: see qemb__lose */
+    char lost_by[512];     /* the sentence of that failure */
 };
 
 /* Device memory. `memory` is the engine's handle; `host` the same bytes where the host may touch them (reference engine, CPU devices). */
@@ -30,9 +33,18 @@ struct qemb_buffer {
     bool owned;
 };
 
-/* One thread at a time: BUSY with the caller's name, else the context is taken until qemb__leave. */
+/* One thread at a time: BUSY with the caller's name, else the context is taken until qemb__leave. DEVICE once it is lost. */
 qemb_status qemb__enter(qemb_context *ctx, const char *call);
 void qemb__leave(qemb_context *ctx);
+
+/* From here on nobody knows what the device's memory holds, so every call but a destroy says DEVICE and what happened. Keeps the sentence
+ * recorded last, returns `code`. */
+qemb_status qemb__lose(qemb_context *ctx, qemb_status code);
+
+/* For calls that change in several commands what the caller can see. settle: `st`, and the context lost when it is an error that came after
+ * some of them. harmless: the commands of this call so far changed nothing of that kind. */
+qemb_status qemb__settle(qemb_context *ctx, qemb_status st);
+void qemb__harmless(qemb_context *ctx);
 
 /* As the public calls, for callers that are inside the context already. */
 qemb_status qemb__buffer_create(qemb_context *ctx, size_t bytes, qemb_buffer **buffer);

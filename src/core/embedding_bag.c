@@ -291,9 +291,11 @@ qemb_status qemb_embedding_bag_write_weight(qemb_embedding_bag *bag, int32_t tab
     REQUIRE(source || !count, QEMB_ERR_ARG, "embedding_bag_write_weight: source is NULL");
     TRY(qemb__tables_flush(bag->tables));
     TRY(commit_rows(bag, table, first, count));
-    bag->last_batch = NULL; /* a backward would take the mask of the new weights */
+    qemb__harmless(bag->ctx);
     TRY(move_rows(bag, table, first, count, source, NULL));
+    bag->last_batch = NULL; /* a backward would take the mask of the new weights */
 done:
+    st = qemb__settle(bag->ctx, st);
     qemb__leave(bag->ctx);
     return st;
 }
@@ -335,18 +337,20 @@ qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t t
     if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_write_observer")) != QEMB_OK) {
         return st;
     }
+    q_table *t = &bag->tables->table[table];
+    const q_table before = *t;
     REQUIRE((min_val && max_val) || !count, QEMB_ERR_ARG, "embedding_bag_write_observer: min_val or max_val is NULL");
     for (int64_t i = 0; i < count; i++) {
         REQUIRE(!(min_val[i] > max_val[i]), QEMB_ERR_RANGE, "embedding_bag_write_observer: min_val[%lld]=%g, want at most max_val=%g", (long long)i,
                 (double)min_val[i], (double)max_val[i]);
     }
-    q_table *t = &bag->tables->table[table];
     TRY(qemb__calloc(CHUNK, sizeof(q_state), &block));
     TRY(qemb__tables_need_state(bag->tables, table));
     if (qemb__table_observations(t, bag->forwards) == 0) {
         t->observed++; /* the state stands for one observation at least */
     }
     TRY(qemb__tables_flush(bag->tables));
+    qemb__harmless(bag->ctx);
     q_state *states = block;
     for (int64_t done = 0, n = 0; done < count; done += n) {
         int32_t slab = 0;
@@ -359,6 +363,12 @@ qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t t
         TRY(qemb__buffer_write(bag->tables->slab[slab].state, (size_t)(t->state_base + local) * sizeof(q_state), (size_t)n * sizeof(q_state), states, true));
     }
 done:
+    if (st != QEMB_OK) {
+        t->flags = before.flags;
+        t->observed = before.observed;
+        bag->tables->stale = true;
+    }
+    st = qemb__settle(bag->ctx, st);
     qemb__free(block);
     qemb__leave(bag->ctx);
     return st;
@@ -376,11 +386,13 @@ qemb_status qemb_embedding_bag_fake_quantise(qemb_embedding_bag *bag, int32_t ta
     REQUIRE(qemb__table_observations(t, bag->forwards + 1) > 0, QEMB_ERR_STATE,
             "embedding_bag_fake_quantise: table %s has its observer off and was never observed", bag->tables->name[table]);
     TRY(qemb__tables_flush(bag->tables));
+    qemb__harmless(bag->ctx);
     if (count > 0) {
         qemb__row_observe_args args = {bag->tables, table, first, count, bag->forwards + 1, false, NULL, out};
         TRY(bag->ctx->ops->row_observe(bag->ctx, &args));
     }
 done:
+    st = qemb__settle(bag->ctx, st);
     qemb__leave(bag->ctx);
     return st;
 }

@@ -8,6 +8,8 @@
 /* Switches that forwards turn, of one table (core/schedule.c). */
 typedef struct qemb__schedule {
     int64_t fake_quant_from, observer_until; /* forwards, from 0; 0: not scheduled */
+    q_i32 flags;                             /* of the table, and its observations, before the switches were turned last */
+    q_i64 observed;
 } qemb__schedule;
 
 struct qemb_embedding_bag {
@@ -27,8 +29,9 @@ struct qemb_embedding_bag {
 /* Turns a switch of one table or QEMB_ALL_TABLES, inside the context. */
 qemb_status qemb__bag_set_flag(qemb_embedding_bag *bag, int32_t table, int32_t flag, bool on);
 
-/* Turns the switches that are due before the next forward. */
+/* Turns the switches that are due before the next forward; turns them back when that forward then fails. */
 qemb_status qemb__bag_follow_schedule(qemb_embedding_bag *bag);
+void qemb__bag_undo_schedule(qemb_embedding_bag *bag);
 
 /* Bag, table and rows exist. */
 qemb_status qemb__bag_check_rows(const qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const char *call);

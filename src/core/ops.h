@@ -123,9 +123,11 @@ struct qemb__ops {
     qemb_status (*buffer_borrow)(qemb_buffer *buffer);
     qemb_status (*buffer_write)(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source, bool wait);
     qemb_status (*buffer_read)(qemb_buffer *buffer, size_t offset, size_t bytes, void *target, bool wait);
-    /* write from the start without waiting; *fence (NULL at first) then stands for the end of the copy. fence_wait waits and clears it */
+    /* write from the start without waiting; *fence (NULL at first) then stands for the end of the copy. fence_wait waits, clears it and says
+     * how the copy ended; fence_drop clears it whatever the device says */
     qemb_status (*buffer_upload)(qemb_buffer *buffer, size_t bytes, const void *source, void **fence);
-    void (*fence_wait)(qemb_context *ctx, void **fence);
+    qemb_status (*fence_wait)(qemb_context *ctx, void **fence);
+    void (*fence_drop)(qemb_context *ctx, void **fence);
     qemb_status (*buffer_copy)(qemb_buffer *target, size_t target_offset, qemb_buffer *source, size_t source_offset, size_t bytes);
 
     /* compiles what the operations on these tables need; calls after it compile nothing */

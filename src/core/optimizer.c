@@ -267,6 +267,7 @@ static qemb_status access_state(qemb_optimizer *o, state_range r, const float *s
     REQUIRE(source || target || !r.count, QEMB_ERR_ARG, "%s: the values are NULL", call);
     TRY(r.count ? move_state(o, r.array, r.table, r.first, r.count, source, target) : QEMB_OK);
 done:
+    st = source ? qemb__settle(o->ctx, st) : st;
     qemb__leave(o->ctx);
     return st;
 }

@@ -28,6 +28,7 @@ qemb_status qemb_packed_forward(qemb_packed *p, qemb_batch *batch, qemb_buffer *
         TRY(p->ctx->ops->packed_forward(p->ctx, &args));
     }
 done:
+    st = qemb__settle(p->ctx, st);
     qemb__leave(p->ctx);
     return st;
 }

@@ -95,7 +95,7 @@ static void apply(qemb_embedding_bag *bag, int32_t table, const qemb_table_progr
     t->eps = p->eps;
     bag->qconfig[table].eps = p->eps;
     if (bag->schedule) {
-        bag->schedule[table] = (qemb__schedule){p->fake_quant_from, p->observer_until};
+        bag->schedule[table] = (qemb__schedule){.fake_quant_from = p->fake_quant_from, .observer_until = p->observer_until};
     }
 }
 

@@ -65,10 +65,12 @@ qemb_status qemb_embedding_bag_step(qemb_embedding_bag *bag, qemb_batch *batch, 
         const int64_t words = lookups + qemb__ceil_div(lookups, QEMB__NORM_BLOCK) + 2;
         TRY(qemb__buffer_reserve(bag->ctx, (size_t)words * sizeof(float), &bag->training->squares));
     }
+    qemb__harmless(bag->ctx);
     TRY(bag->ctx->ops->row_update(bag->ctx, &args));
     optimizer->steps++;
     bag->last_batch = NULL; /* the rows that a second backward would look at are gone */
 done:
+    st = qemb__settle(bag->ctx, st);
     qemb__leave(bag->ctx);
     return st;
 }

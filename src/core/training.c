@@ -104,6 +104,7 @@ qemb_status qemb__training_clip_weights(qemb_embedding_bag *bag, qemb_batch *bat
     }
     TRY(qemb__training_begin(bag, batch, NULL, &args.source));
     args.source.step = bag->forwards + 1; /* torch observes, then clips, then looks up */
+    qemb__harmless(bag->ctx);
     TRY(bag->ctx->ops->row_update(bag->ctx, &args));
 done:
     return st;

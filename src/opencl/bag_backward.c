@@ -101,6 +101,7 @@ qemb_status qemb__cl_bag_backward(qemb_context *ctx, const qemb__bag_backward_ar
     const qemb_gradients *w = args->want;
     qemb_status st = QEMB_OK;
     TRY(qemb__cl_gradient_begin(ctx, &args->source));
+    qemb__harmless(ctx);
     if (w->dense) {
         TRY(dense(ctx, args));
     }

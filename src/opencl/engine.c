@@ -41,7 +41,9 @@ static qemb_status buffer_create(qemb_buffer *buffer) {
         const q_u8 zero = 0;
         mem = clCreateBuffer(cl->context, CL_MEM_READ_WRITE, bytes, NULL, &error);
         CL_TRY(error, "clCreateBuffer");
-        TRY(qemb__cl_enqueued(buffer->ctx, clEnqueueFillBuffer(cl->queue, mem, &zero, 1, 0, bytes, 0, NULL, NULL), "clEnqueueFillBuffer"));
+        cl_event event = NULL;
+        error = clEnqueueFillBuffer(cl->queue, mem, &zero, 1, 0, bytes, 0, NULL, &event);
+        TRY(qemb__cl_enqueued(buffer->ctx, error, event, "clEnqueueFillBuffer"));
     }
     buffer->memory = mem;
     mem = NULL;
@@ -67,48 +69,77 @@ static void buffer_destroy(qemb_buffer *buffer) {
     (void)clReleaseMemObject(buffer->memory);
 }
 
+/* A transfer that waits may speak of any command before it: see qemb__cl_waited. */
+static qemb_status transferred(qemb_context *ctx, cl_int error, cl_event event, bool wait, const char *what) {
+    if (error != CL_SUCCESS) {
+        return wait ? qemb__cl_waited(ctx, error, what) : qemb__cl_fail(error, what);
+    }
+    return qemb__cl_enqueued(ctx, error, event, what);
+}
+
 static qemb_status buffer_write(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source, bool wait) {
     qemb__cl *cl = buffer->ctx->engine;
-    cl_int error = clEnqueueWriteBuffer(cl->queue, buffer->memory, wait, buffer->offset + offset, bytes, source, 0, NULL, NULL);
-    return qemb__cl_enqueued(buffer->ctx, error, "clEnqueueWriteBuffer");
+    cl_event event = NULL;
+    cl_int error = clEnqueueWriteBuffer(cl->queue, buffer->memory, wait, buffer->offset + offset, bytes, source, 0, NULL, &event);
+    return transferred(buffer->ctx, error, event, wait, "clEnqueueWriteBuffer");
 }
 
 static qemb_status buffer_read(qemb_buffer *buffer, size_t offset, size_t bytes, void *target, bool wait) {
     qemb__cl *cl = buffer->ctx->engine;
-    cl_int error = clEnqueueReadBuffer(cl->queue, buffer->memory, wait, buffer->offset + offset, bytes, target, 0, NULL, NULL);
-    return qemb__cl_enqueued(buffer->ctx, error, "clEnqueueReadBuffer");
+    cl_event event = NULL;
+    cl_int error = clEnqueueReadBuffer(cl->queue, buffer->memory, wait, buffer->offset + offset, bytes, target, 0, NULL, &event);
+    return transferred(buffer->ctx, error, event, wait, "clEnqueueReadBuffer");
+}
+
+/* Until the fence is waited for, the copy reads `source`. It stays when the wait fails, unless the context is lost with it. */
+static qemb_status fence_wait(qemb_context *ctx, void **fence) {
+    qemb__cl *cl = ctx->engine;
+    cl_event event = *fence;
+    if (!event) {
+        return QEMB_OK;
+    }
+    cl_int error = clWaitForEvents(1, &event);
+    if (error != CL_SUCCESS && clFinish(cl->queue) == CL_SUCCESS) {
+        error = CL_SUCCESS; /* ended all the same; the poll says how */
+    }
+    const qemb_status st = qemb__cl_waited(ctx, error, "clWaitForEvents");
+    if (st == QEMB_OK || ctx->lost) {
+        (void)clReleaseEvent(event);
+        *fence = NULL;
+    }
+    return st;
+}
+
+static void fence_drop(qemb_context *ctx, void **fence) {
+    cl_event event = *fence;
+    if (fence_wait(ctx, fence) != QEMB_OK && *fence) {
+        (void)clReleaseEvent(event); /* a device that cannot even be waited for */
+        *fence = NULL;
+    }
 }
 
 static qemb_status buffer_upload(qemb_buffer *buffer, size_t bytes, const void *source, void **fence) {
     qemb__cl *cl = buffer->ctx->engine;
     cl_event event = NULL;
     cl_int error = clEnqueueWriteBuffer(cl->queue, buffer->memory, CL_FALSE, buffer->offset, bytes, source, 0, NULL, &event);
-    qemb_status st = qemb__cl_enqueued(buffer->ctx, error, "clEnqueueWriteBuffer");
-    *fence = event;
-    return st;
-}
-
-static void fence_wait(qemb_context *ctx, void **fence) {
-    cl_event event = *fence;
-    (void)ctx;
-    if (event) {
-        (void)clWaitForEvents(1, &event);
-        (void)clReleaseEvent(event);
-        *fence = NULL;
+    if (error == CL_SUCCESS) {
+        *fence = event;
+        event = clRetainEvent(event) == CL_SUCCESS ? event : NULL; /* one for the fence; and one to hear how it ends, if there can be */
     }
+    return qemb__cl_enqueued(buffer->ctx, error, event, "clEnqueueWriteBuffer");
 }
 
 static qemb_status buffer_copy(qemb_buffer *target, size_t target_offset, qemb_buffer *source, size_t source_offset, size_t bytes) {
     qemb__cl *cl = target->ctx->engine;
+    cl_event event = NULL;
     cl_int error = clEnqueueCopyBuffer(cl->queue, source->memory, target->memory, source->offset + source_offset, target->offset + target_offset, bytes,
-                                       0, NULL, NULL);
-    return qemb__cl_enqueued(target->ctx, error, "clEnqueueCopyBuffer");
+                                       0, NULL, &event);
+    return qemb__cl_enqueued(target->ctx, error, event, "clEnqueueCopyBuffer");
 }
 
 static qemb_status finish(qemb_context *ctx) {
     qemb__cl *cl = ctx->engine;
-    cl_int error = clFinish(cl->queue);
-    return error == CL_SUCCESS ? QEMB_OK : qemb__cl_fail(error, "clFinish");
+    return qemb__cl_waited(ctx, clFinish(cl->queue), "clFinish");
 }
 
 static const char *build_log(qemb_context *ctx) {
@@ -124,6 +155,7 @@ static void close_engine(qemb_context *ctx) {
     if (cl->queue) {
         (void)clFinish(cl->queue);
     }
+    qemb__cl_forget_events(cl);
     qemb__cl_kernels_free(cl);
     if (cl->queue) {
         (void)clReleaseCommandQueue(cl->queue);
@@ -147,6 +179,7 @@ static const qemb__ops opencl_ops = {
     .buffer_read = buffer_read,
     .buffer_upload = buffer_upload,
     .fence_wait = fence_wait,
+    .fence_drop = fence_drop,
     .buffer_copy = buffer_copy,
     .prepare = qemb__cl_bag_forward_prepare,
     .batch_check = qemb__cl_batch_check,

@@ -80,7 +80,7 @@ qemb_status qemb_context_cl_wait(qemb_context *ctx, cl_uint count, const cl_even
     TRY(check_opencl(ctx, "context_cl_wait"));
     REQUIRE(events || count == 0, QEMB_ERR_ARG, "context_cl_wait: events is NULL with count=%u", count);
     if (count > 0) {
-        TRY(qemb__cl_enqueued(ctx, clEnqueueBarrierWithWaitList(((qemb__cl *)ctx->engine)->queue, count, events, NULL), "context_cl_wait"));
+        TRY(qemb__cl_enqueued(ctx, clEnqueueBarrierWithWaitList(((qemb__cl *)ctx->engine)->queue, count, events, NULL), NULL, "context_cl_wait"));
     }
 done:
     qemb__leave(ctx);
@@ -94,7 +94,7 @@ qemb_status qemb_context_cl_event(qemb_context *ctx, cl_event *event) {
     }
     TRY(check_opencl(ctx, "context_cl_event"));
     REQUIRE(event, QEMB_ERR_ARG, "context_cl_event: event is NULL");
-    TRY(qemb__cl_enqueued(ctx, clEnqueueMarkerWithWaitList(((qemb__cl *)ctx->engine)->queue, 0, NULL, event), "context_cl_event"));
+    TRY(qemb__cl_enqueued(ctx, clEnqueueMarkerWithWaitList(((qemb__cl *)ctx->engine)->queue, 0, NULL, event), NULL, "context_cl_event"));
 done:
     qemb__leave(ctx);
     return st;

@@ -19,13 +19,59 @@ size_t qemb__cl_local_cpu(const qemb__cl *cl, int64_t items) {
     return items >= 16 * 16 * cl->compute_units ? 16 : 1;
 }
 
-qemb_status qemb__cl_enqueued(qemb_context *ctx, cl_int error, const char *what) {
-    qemb__cl *cl = ctx->engine;
-    if (error == CL_SUCCESS) {
-        ctx->counters.commands++;
-        error = cl->out_of_order ? clEnqueueBarrierWithWaitList(cl->queue, 0, NULL, NULL) : CL_SUCCESS;
+static void drop_first(qemb__cl *cl) {
+    (void)clReleaseEvent(cl->pending[cl->first_pending]);
+    cl->first_pending = (cl->first_pending + 1) % QEMB__CL_PENDING;
+    cl->num_pending--;
+}
+
+void qemb__cl_forget_events(qemb__cl *cl) {
+    while (cl->num_pending) {
+        drop_first(cl);
     }
-    return error == CL_SUCCESS ? QEMB_OK : qemb__cl_fail(error, what);
+}
+
+/* Looks at the commands that have ended since; the context is lost when one of them failed on the device. A finish says nothing of them. */
+static qemb_status poll_events(qemb_context *ctx) {
+    qemb__cl *cl = ctx->engine;
+    while (cl->num_pending) {
+        cl_int status = CL_COMPLETE;
+        const cl_int error = clGetEventInfo(cl->pending[cl->first_pending], CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL);
+        if (error != CL_SUCCESS || status > CL_COMPLETE) {
+            break; /* asked again at the next command */
+        }
+        drop_first(cl);
+        if (status < 0) {
+            return qemb__lose(ctx, qemb__fail(QEMB_ERR_DEVICE, "a command failed on the device, OpenCL says %d, %s", (int)status,
+                                              qemb__cl_error_name(status)));
+        }
+    }
+    return QEMB_OK;
+}
+
+qemb_status qemb__cl_waited(qemb_context *ctx, cl_int error, const char *what) {
+    qemb_status st = poll_events(ctx);
+    if (st == QEMB_OK && error != CL_SUCCESS) {
+        st = qemb__cl_fail(error, what);
+        st = st == QEMB_ERR_DEVICE ? qemb__lose(ctx, st) : st;
+    }
+    return st;
+}
+
+qemb_status qemb__cl_enqueued(qemb_context *ctx, cl_int error, cl_event event, const char *what) {
+    qemb__cl *cl = ctx->engine;
+    if (error != CL_SUCCESS) {
+        return qemb__cl_fail(error, what);
+    }
+    ctx->counters.commands++;
+    if (event && cl->num_pending == QEMB__CL_PENDING) {
+        drop_first(cl); /* so far behind that the others must speak for it: those of an in-order queue fail with it */
+    }
+    if (event) {
+        cl->pending[(cl->first_pending + cl->num_pending++) % QEMB__CL_PENDING] = event;
+    }
+    error = cl->out_of_order ? clEnqueueBarrierWithWaitList(cl->queue, 0, NULL, NULL) : CL_SUCCESS;
+    return error == CL_SUCCESS ? poll_events(ctx) : qemb__cl_fail(error, "clEnqueueBarrierWithWaitList");
 }
 
 qemb_status qemb__cl_launch(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *args, int64_t items, size_t local) {
@@ -38,5 +84,7 @@ qemb_status qemb__cl_launch(qemb_context *ctx, cl_kernel kernel, const qemb__cl_
     }
     local = local < cl->max_local ? local : cl->max_local;
     size_t global = (size_t)qemb__round_up(items, (int64_t)local);
-    return qemb__cl_enqueued(ctx, clEnqueueNDRangeKernel(cl->queue, kernel, 1, NULL, &global, &local, 0, NULL, NULL), "clEnqueueNDRangeKernel");
+    cl_event event = NULL;
+    const cl_int error = clEnqueueNDRangeKernel(cl->queue, kernel, 1, NULL, &global, &local, 0, NULL, &event);
+    return qemb__cl_enqueued(ctx, error, event, "clEnqueueNDRangeKernel");
 }

@@ -6,7 +6,7 @@
 #include "core/tables.h"
 #include "opencl/loader.h"
 
-enum { QEMB__CL_OPTIONS = 640, QEMB__CL_MAX_ARGS = 64 };
+enum { QEMB__CL_OPTIONS = 640, QEMB__CL_MAX_ARGS = 64, QEMB__CL_PENDING = 64 };
 
 typedef struct qemb__cl_kernel {
     char *key; /* "file:kernel:options" */
@@ -33,6 +33,8 @@ typedef struct qemb__cl {
     char *log;                           /* of the last failed build */
     qemb__cl_kernel *kernels;
     int64_t num_kernels, cap_kernels;
+    cl_event pending[QEMB__CL_PENDING]; /* of the commands enqueued last whose end has not been seen, a ring */
+    int first_pending, num_pending;
 } qemb__cl;
 
 /* ---- device.c */
@@ -62,8 +64,11 @@ void qemb__cl_arg_buffer(qemb__cl_args *args, const qemb_buffer *buffer);
 qemb_status qemb__cl_launch(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *args, int64_t items, size_t local);
 /* Local size for one-item-a-bag kernels: 16, 1 when that leaves fewer than 16 groups a compute unit. */
 size_t qemb__cl_local_cpu(const qemb__cl *cl, int64_t items);
-/* After every enqueued command that is not a launch: counts it, orders it. */
-qemb_status qemb__cl_enqueued(qemb_context *ctx, cl_int error, const char *what);
+/* After every enqueued command: counts it, orders it, and keeps its event (NULL: none) to hear how it ends. */
+qemb_status qemb__cl_enqueued(qemb_context *ctx, cl_int error, cl_event event, const char *what);
+/* How a wait ended: `error` is the waiting call's own. The context is lost on errors of the device, whichever command they speak of. */
+qemb_status qemb__cl_waited(qemb_context *ctx, cl_int error, const char *what);
+void qemb__cl_forget_events(qemb__cl *cl);
 
 /* ---- error.c */
 const char *qemb__cl_error_name(cl_int error);

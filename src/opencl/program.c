@@ -89,8 +89,13 @@ static qemb_status compile(qemb_context *ctx, const char **texts, const size_t *
             *out = program;
             return QEMB_OK;
         }
-        keep_log(cl, program, name, options);
+        if (error == CL_BUILD_PROGRAM_FAILURE) {
+            keep_log(cl, program, name, options);
+        }
         (void)clReleaseProgram(program);
+    }
+    if (error == CL_OUT_OF_HOST_MEMORY || error == CL_OUT_OF_RESOURCES || error == CL_DEVICE_NOT_AVAILABLE) {
+        return qemb__cl_fail(error, "clBuildProgram"); /* the device's trouble, not the kernel's */
     }
     return qemb__fail(QEMB_ERR_BUILD, "kernel %s does not build on %s (OpenCL %d): %.1200s", name, cl->name, (int)error, cl->log ? cl->log : "");
 }
@@ -145,7 +150,8 @@ qemb_status qemb__cl_kernel_pieces(qemb_context *ctx, const char *const *pieces,
     (void)snprintf(key, sizeof key, "%s %s", cl->base_options, options);
     TRY(build(ctx, pieces, count, key, &program));
     entry->kernel = clCreateKernel(program, name, &error);
-    REQUIRE(error == CL_SUCCESS, QEMB_ERR_BUILD, "kernel %s is not in %s (OpenCL %d)", name, file, (int)error);
+    REQUIRE(error != CL_INVALID_KERNEL_NAME, QEMB_ERR_BUILD, "kernel %s is not in %s (OpenCL %d)", name, file, (int)error);
+    CL_TRY(error, "clCreateKernel");
     (void)snprintf(key, sizeof key, "%s:%s:%s", file, name, options);
     st = qemb__strdup(key, &entry->key);
     if (st != QEMB_OK) {

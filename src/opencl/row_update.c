@@ -93,6 +93,7 @@ qemb_status qemb__cl_row_update(qemb_context *ctx, const qemb__row_update_args *
     if (args->optimizer.clip == Q_CLIP_NORM) {
         TRY(qemb__cl_gradient_norm(ctx, &args->source, args->optimizer.limit));
     }
+    qemb__harmless(ctx);
     for (int32_t g = 0; g < s->num_groups; g++) {
         TRY(group_kernels(ctx, args, g, kernels));
         for (int k = 0; k < 2; k++) {

@@ -40,7 +40,13 @@ static qemb_status buffer_upload(qemb_buffer *buffer, size_t bytes, const void *
     return buffer_write(buffer, 0, bytes, source, true);
 }
 
-static void fence_wait(qemb_context *ctx, void **fence) {
+static qemb_status fence_wait(qemb_context *ctx, void **fence) {
+    (void)ctx;
+    *fence = NULL;
+    return QEMB_OK;
+}
+
+static void fence_drop(qemb_context *ctx, void **fence) {
     (void)ctx;
     *fence = NULL;
 }
@@ -88,6 +94,7 @@ static const qemb__ops reference_ops = {
     .buffer_read = buffer_read,
     .buffer_upload = buffer_upload,
     .fence_wait = fence_wait,
+    .fence_drop = fence_drop,
     .buffer_copy = buffer_copy,
     .prepare = prepare,
     .batch_check = qemb__ref_batch_check,

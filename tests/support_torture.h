@@ -1,0 +1,38 @@
+/* support_torture.h - every step of the walk with every fault: nothing may crash, leak or be half done.
+ *
+ * A step is tried again and again, with its first, second, ... call failing, until no fault fires. After each failure: the status is of the
+ * right class; what is visible is what it was, or the context says that it is lost; the step then succeeds and gives what it gave without
+ * faults. Where a context is lost (or a fault was absorbed) the walk begins anew. */
+#ifndef QEMB_TESTS_SUPPORT_TORTURE_H
+#define QEMB_TESTS_SUPPORT_TORTURE_H
+
+#include "support_walk.h"
+
+typedef enum torture_mode { TORTURE_ONCE, TORTURE_FOR_GOOD, TORTURE_ASYNCHRONOUS } torture_mode;
+
+/* Whoever makes calls fail. */
+typedef struct torture_faults {
+    void (*arm)(int64_t at, int code, torture_mode mode); /* the at-th call from now on, with the code-th of its codes */
+    bool (*disarm)(void);                                 /* whether any fault was given since */
+    int (*codes)(void);                                   /* how many codes the call that failed last has */
+    bool (*right)(qemb_status st, torture_mode mode);     /* st fits the failure */
+    const char *(*site)(void);                            /* the call that failed last, and its code */
+    const char *(*leaks)(void);                           /* after everything is destroyed: what is still there, or NULL */
+    bool asynchronous;                                    /* the third mode exists */
+} torture_faults;
+
+typedef struct torture_bounds {
+    int64_t stride; /* only every stride-th call of a step fails, beginning at `phase` (from 1); 1: all */
+    int64_t phase;
+    bool all_codes;
+} torture_bounds;
+
+typedef struct torture_report {
+    int64_t injected, refused, absorbed, lost, walks;
+    int64_t harmed; /* failures of any of the rules; the first few are told in `text` */
+    char text[4000];
+} torture_report;
+
+void torture(const walk *start, const torture_faults *faults, const torture_bounds *bounds, torture_report *report);
+
+#endif
