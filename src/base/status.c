@@ -13,6 +13,11 @@
 
 /* One sentence a thread: no allocation on the way to an error, and a call without a context can explain itself too. */
 static THREAD_LOCAL char last_error[2048];
+static THREAD_LOCAL const char *calling;
+
+void qemb__calling(const char *call) {
+    calling = call;
+}
 
 const char *qemb_last_error(void) {
     return last_error;
@@ -45,7 +50,7 @@ qemb_status qemb__fail(qemb_status code, const char *format, ...) {
     va_start(args, format);
     (void)vsnprintf(last_error, sizeof last_error, format, args);
     va_end(args);
-    return code;
+    return calling && strncmp(last_error, calling, strlen(calling)) != 0 ? qemb__fail_in(code, calling) : code;
 }
 
 qemb_status qemb__fail_in(qemb_status code, const char *prefix) {

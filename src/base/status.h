@@ -12,6 +12,9 @@
 #define QEMB__PRINTF(fmt, args)
 #endif
 
+/* The public call that this thread is in, NULL: none. A literal: sentences that do not begin with it get it in front. */
+void qemb__calling(const char *call);
+
 /* Records the sentence for qemb_last_error() of this thread and returns `code`. */
 qemb_status qemb__fail(qemb_status code, const char *format, ...) QEMB__PRINTF(2, 3);
 

@@ -25,7 +25,6 @@ static qemb_status look_up(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buff
     if (max) {
         TRY(qemb__buffer_reserve(bag->ctx, (size_t)(rows * bag->tables->output_dim) * sizeof(q_i32), &bag->winners));
     }
-    qemb__harmless(bag->ctx);
     TRY(qemb__training_clip_weights(bag, batch));
     if (rows > 0) {
         qemb__bag_forward_args args = {bag->tables, &batch->view, out, max ? bag->winners : NULL, bag->forwards + 1};

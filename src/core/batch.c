@@ -38,7 +38,7 @@ static qemb_status check_arguments(const qemb_embedding_bag *bag, const shape_in
             (long long)in->num_weights);
     if (in->has_weights) {
         REQUIRE(bag->pooled, QEMB_ERR_UNSUPPORTED, "%s: per_sample_weights given, an embedding has none", in->call);
-        REQUIRE(bag->options.mode == QEMB_MODE_SUM, QEMB_ERR_UNSUPPORTED, "%s: per_sample_weights need mode sum, the module's is %s", in->call,
+        REQUIRE(bag->options.mode == QEMB_MODE_SUM, QEMB_ERR_UNSUPPORTED, "%s: per_sample_weights given and the module's mode is %s, want sum", in->call,
                 bag->options.mode == QEMB_MODE_MEAN ? "mean" : "max");
         REQUIRE(in->num_weights == in->num_indices, QEMB_ERR_SHAPE, "%s: num_per_sample_weights=%lld, want num_indices=%lld", in->call,
                 (long long)in->num_weights, (long long)in->num_indices);
@@ -65,7 +65,8 @@ static qemb_status shape_of(const qemb_embedding_bag *bag, const shape_input *in
                 (long long)in->num_offsets, (long long)extra);
         total = in->num_offsets - extra;
         shape->num_offsets = in->num_offsets;
-        REQUIRE(total > 0 || in->num_indices == 0, QEMB_ERR_OFFSETS, "%s: no bags for %lld indices", in->call, (long long)in->num_indices);
+        REQUIRE(total > 0 || in->num_indices == 0, QEMB_ERR_OFFSETS, "%s: num_offsets=%lld, want bags for %lld indices", in->call,
+                (long long)in->num_offsets, (long long)in->num_indices);
     } else {
         REQUIRE(in->columns > 0 || in->num_indices == 0, QEMB_ERR_SHAPE, "%s: offsets is NULL and columns=%lld, want offsets or columns > 0", in->call,
                 (long long)in->columns);

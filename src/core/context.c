@@ -9,6 +9,8 @@
 #include "core/batch.h"
 #include "core/ops.h"
 
+enum { NOTHING_YET = -1 }; /* qemb_context.mark: no command of this call may change what the caller can see */
+
 const char *qemb_version(void) {
     return QEMB_VERSION_STRING;
 }
@@ -24,7 +26,8 @@ qemb_status qemb__enter(qemb_context *ctx, const char *call) {
         qemb__leave(ctx);
         return qemb__fail(QEMB_ERR_DEVICE, "%s: the context is lost, want a new one; it was lost when: %s", call, ctx->lost_by);
     }
-    ctx->mark = ctx->counters.commands;
+    ctx->mark = NOTHING_YET;
+    qemb__calling(call);
     return QEMB_OK;
 }
 
@@ -41,10 +44,11 @@ void qemb__harmless(qemb_context *ctx) {
 }
 
 qemb_status qemb__settle(qemb_context *ctx, qemb_status st) {
-    return st != QEMB_OK && ctx->counters.commands != ctx->mark ? qemb__lose(ctx, st) : st;
+    return st != QEMB_OK && ctx->mark != NOTHING_YET && ctx->counters.commands != ctx->mark ? qemb__lose(ctx, st) : st;
 }
 
 void qemb__leave(qemb_context *ctx) {
+    qemb__calling(NULL);
     atomic_flag_clear_explicit(&ctx->busy, memory_order_release);
 }
 
@@ -53,6 +57,7 @@ qemb_status qemb_context_create(const char *device, qemb_context **out) {
     qemb_context *ctx = NULL;
     void *block = NULL;
     REQUIRE(out, QEMB_ERR_ARG, "context_create: ctx is NULL, want a place for the context");
+    qemb__calling("context_create");
     if (!device) {
         device = getenv("QEMB_DEVICE");
     }
@@ -71,6 +76,7 @@ qemb_status qemb_context_create(const char *device, qemb_context **out) {
     *out = ctx;
     ctx = NULL;
 done:
+    qemb__calling(NULL);
     qemb_context_destroy(ctx);
     return st;
 }

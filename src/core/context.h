@@ -41,8 +41,8 @@ void qemb__leave(qemb_context *ctx);
  * recorded last, returns `code`. */
 qemb_status qemb__lose(qemb_context *ctx, qemb_status code);
 
-/* For calls that change in several commands what the caller can see. settle: `st`, and the context lost when it is an error that came after
- * some of them. harmless: the commands of this call so far changed nothing of that kind. */
+/* For calls that change in several commands what the caller can see. harmless: the commands of this call so far changed nothing of that
+ * kind, the next ones may. settle: `st`, and the context lost when it is an error that came after some of those. */
 qemb_status qemb__settle(qemb_context *ctx, qemb_status st);
 void qemb__harmless(qemb_context *ctx);
 

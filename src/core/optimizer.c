@@ -265,6 +265,7 @@ static qemb_status access_state(qemb_optimizer *o, state_range r, const float *s
     }
     REQUIRE(r.array >= 0 && r.array < o->num_arrays, QEMB_ERR_INDEX, "%s: array=%d, want 0..%d", call, r.array, o->num_arrays - 1);
     REQUIRE(source || target || !r.count, QEMB_ERR_ARG, "%s: the values are NULL", call);
+    qemb__harmless(o->ctx);
     TRY(r.count ? move_state(o, r.array, r.table, r.first, r.count, source, target) : QEMB_OK);
 done:
     st = source ? qemb__settle(o->ctx, st) : st;

@@ -23,6 +23,7 @@ qemb_status qemb_packed_forward(qemb_packed *p, qemb_batch *batch, qemb_buffer *
     REQUIRE(out->bytes / size >= (size_t)elements && out->offset % size == 0, QEMB_ERR_SHAPE,
             "packed_forward: out holds %zu bytes, want %lld elements of %zu (%lld x %lld)", out->bytes, (long long)elements, size, (long long)rows,
             (long long)s->output_dim);
+    qemb__harmless(p->ctx);
     if (rows > 0) {
         qemb__packed_forward_args args = {s, &batch->view, p->maps, out, dtype};
         TRY(p->ctx->ops->packed_forward(p->ctx, &args));

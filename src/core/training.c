@@ -100,6 +100,7 @@ qemb_status qemb__training_clip_weights(qemb_embedding_bag *bag, qemb_batch *bat
         clips = clips || (bag->tables->table[t].flags & Q_CLIPS_WEIGHT);
     }
     if (!clips || batch->view.shape.lookups == 0) {
+        qemb__harmless(bag->ctx);
         return QEMB_OK;
     }
     TRY(qemb__training_begin(bag, batch, NULL, &args.source));

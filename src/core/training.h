@@ -28,7 +28,7 @@ qemb_status qemb__training_begin(qemb_embedding_bag *bag, qemb_batch *batch, qem
 qemb_status qemb__training_check(const qemb_embedding_bag *bag, const qemb_batch *batch, const qemb_buffer *grad_output, const char *call);
 
 /* Float tables with max_norm: clips the looked-up rows of the master weight for good, before a forward; their state, this forward's
- * observation included, is stored first. Nothing to do for other modules. */
+ * observation included, is stored first. Nothing to do for other modules. From here on a forward changes what the caller can see. */
 qemb_status qemb__training_clip_weights(qemb_embedding_bag *bag, qemb_batch *batch);
 
 #endif

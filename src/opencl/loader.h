@@ -16,10 +16,10 @@
     X(clBuildProgram) X(clCreateBuffer) X(clCreateCommandQueue) X(clCreateContext) X(clCreateKernel) X(clCreateProgramWithSource)      \
     X(clEnqueueBarrierWithWaitList) X(clEnqueueCopyBuffer) X(clEnqueueFillBuffer) X(clEnqueueMarkerWithWaitList)                       \
     X(clEnqueueNDRangeKernel) X(clEnqueueReadBuffer) X(clEnqueueWriteBuffer) X(clFinish) X(clGetCommandQueueInfo) X(clGetDeviceIDs)    \
-    X(clGetDeviceInfo) X(clGetMemObjectInfo) X(clGetPlatformIDs) X(clGetPlatformInfo) X(clGetProgramBuildInfo)                         \
+    X(clGetDeviceInfo) X(clGetEventInfo) X(clGetMemObjectInfo) X(clGetPlatformIDs) X(clGetPlatformInfo) X(clGetProgramBuildInfo)       \
     X(clReleaseCommandQueue) X(clReleaseContext) X(clReleaseEvent) X(clReleaseKernel) X(clReleaseMemObject) X(clReleaseProgram)        \
-    X(clRetainCommandQueue) X(clRetainContext) X(clRetainMemObject) X(clSetKernelArg) X(clSetMemObjectDestructorCallback)              \
-    X(clWaitForEvents)
+    X(clRetainCommandQueue) X(clRetainContext) X(clRetainEvent) X(clRetainMemObject) X(clSetKernelArg)                                 \
+    X(clSetMemObjectDestructorCallback) X(clWaitForEvents)
 
 typedef struct qemb__cl_table {
 #define QEMB__CL_FIELD(name) __typeof__(&name) name;
@@ -51,6 +51,7 @@ qemb_status qemb__cl_load(const char *call);
 #define clGetCommandQueueInfo qemb__cl_calls.clGetCommandQueueInfo
 #define clGetDeviceIDs qemb__cl_calls.clGetDeviceIDs
 #define clGetDeviceInfo qemb__cl_calls.clGetDeviceInfo
+#define clGetEventInfo qemb__cl_calls.clGetEventInfo
 #define clGetMemObjectInfo qemb__cl_calls.clGetMemObjectInfo
 #define clGetPlatformIDs qemb__cl_calls.clGetPlatformIDs
 #define clGetPlatformInfo qemb__cl_calls.clGetPlatformInfo
@@ -63,6 +64,7 @@ qemb_status qemb__cl_load(const char *call);
 #define clReleaseProgram qemb__cl_calls.clReleaseProgram
 #define clRetainCommandQueue qemb__cl_calls.clRetainCommandQueue
 #define clRetainContext qemb__cl_calls.clRetainContext
+#define clRetainEvent qemb__cl_calls.clRetainEvent
 #define clRetainMemObject qemb__cl_calls.clRetainMemObject
 #define clSetKernelArg qemb__cl_calls.clSetKernelArg
 #define clSetMemObjectDestructorCallback qemb__cl_calls.clSetMemObjectDestructorCallback

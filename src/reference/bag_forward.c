@@ -88,6 +88,6 @@ qemb_status qemb__ref_bag_forward(qemb_context *ctx, const qemb__bag_forward_arg
         }
     }
     qemb__free(value);
-    ctx->counters.commands++;
+    ctx->counters.commands += st == QEMB_OK;
     return st;
 }

@@ -3,16 +3,26 @@
 
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/memory.h"
 
+/* Everything is allocated here: what comes after it changes tables and gradients, and must not break off. */
 qemb_status qemb__ref_gradient_begin(const qemb__gradient_args *args, ref_gradient *g) {
+    const q_i32 *start = qemb__ref_data(args->work->sort->run_start);
+    const q_i32 runs = ((const q_i32 *)qemb__ref_data(args->work->sort->counts))[Q_SORT_RUNS];
+    const int64_t dim = args->tables->max_dim;
+    int64_t parts = 0;
     void *block = NULL;
-    qemb_status st = qemb__calloc(6 * (int64_t)args->tables->max_dim + 1, sizeof(float), &block);
+    for (q_i32 run = 0; run < runs; run++) {
+        parts = qemb__max_i64(parts, qemb__ceil_div(start[run + 1] - start[run], Q_PART));
+    }
+    qemb_status st = qemb__calloc((6 + parts) * dim + 1, sizeof(float), &block);
     *g = (ref_gradient){.args = args,
                         .tables = args->tables,
                         .output = args->grad_output ? qemb__ref_data(args->grad_output) : NULL,
                         .work = block,
-                        .runs = ((const q_i32 *)qemb__ref_data(args->work->sort->counts))[Q_SORT_RUNS]};
+                        .parts = block ? (float *)block + 6 * dim + 1 : NULL,
+                        .runs = runs};
     return st;
 }
 
@@ -93,7 +103,7 @@ static void sum_slots(const ref_gradient *g, q_i32 from, q_i32 to, int64_t count
     }
 }
 
-qemb_status qemb__ref_run_gradient(const ref_gradient *g, q_i32 run, float *sum) {
+void qemb__ref_run_gradient(const ref_gradient *g, q_i32 run, float *sum) {
     const q_i32 *start = qemb__ref_data(g->args->work->sort->run_start);
     const q_i32 count = start[run + 1] - start[run];
     const q_i32 parts = (count + Q_PART - 1) / Q_PART;
@@ -101,14 +111,9 @@ qemb_status qemb__ref_run_gradient(const ref_gradient *g, q_i32 run, float *sum)
     const int32_t dim = g->tables->table[qemb__ref_run_row(g, run, &row)].dim;
     if (parts == 1) {
         sum_slots(g, start[run], start[run + 1], count, dim, sum);
-        return QEMB_OK;
+        return;
     }
-    void *block = NULL;
-    qemb_status st = qemb__calloc((int64_t)parts * dim, sizeof(float), &block);
-    if (st != QEMB_OK) {
-        return st;
-    }
-    float *part = block;
+    float *part = g->parts;
     q_i32 half = 1;
     for (q_i32 k = 0; k < parts; k++) {
         const q_i32 from = start[run] + k * Q_PART;
@@ -125,8 +130,6 @@ qemb_status qemb__ref_run_gradient(const ref_gradient *g, q_i32 run, float *sum)
         }
     }
     memcpy(sum, part, (size_t)dim * sizeof(float));
-    qemb__free(block);
-    return QEMB_OK;
 }
 
 void qemb__ref_mask(const ref_gradient *g, int32_t table, int64_t row, float *gradient) {

@@ -12,7 +12,8 @@ typedef struct ref_gradient {
     const qemb__gradient_args *args;
     const qemb__tables *tables;
     const float *output; /* the gradient of the output */
-    float *work;         /* a row's tree, and the parts of a run behind it */
+    float *work;         /* a row's tree */
+    float *parts;        /* those of the longest run */
     q_i32 runs;
 } ref_gradient;
 
@@ -26,7 +27,7 @@ int32_t qemb__ref_run_row(const ref_gradient *g, q_i32 run, int64_t *row);
 int32_t qemb__ref_table_of(const qemb__tables *tables, int64_t number);
 
 /* Sum over the lookups of a run, without the mask. */
-qemb_status qemb__ref_run_gradient(const ref_gradient *g, q_i32 run, float *sum);
+void qemb__ref_run_gradient(const ref_gradient *g, q_i32 run, float *sum);
 
 /* Multiplies by the straight-through mask of the last forward. */
 void qemb__ref_mask(const ref_gradient *g, int32_t table, int64_t row, float *gradient);

@@ -107,6 +107,6 @@ qemb_status qemb__ref_packed_forward(qemb_context *ctx, const qemb__packed_forwa
         }
     }
     qemb__free(work);
-    ctx->counters.commands++;
+    ctx->counters.commands += st == QEMB_OK;
     return st;
 }

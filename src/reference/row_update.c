@@ -92,8 +92,7 @@ static void update_row(const ref_update *u, int32_t table, int64_t row) {
 
 /* ---- clip by norm: squares of rows, summed in blocks, blocks summed in order */
 
-static qemb_status clip_coefficient(ref_update *u) {
-    qemb_status st = QEMB_OK;
+static void clip_coefficient(ref_update *u) {
     float total = 0.0f;
     u->coefficient = 1.0f;
     for (q_i32 block = 0; block < u->g.runs && u->args->optimizer.clip == Q_CLIP_NORM; block += QEMB__NORM_BLOCK) {
@@ -101,15 +100,13 @@ static qemb_status clip_coefficient(ref_update *u) {
         for (q_i32 run = block; run < u->g.runs && run < block + QEMB__NORM_BLOCK; run++) {
             int64_t row = 0;
             const int32_t table = qemb__ref_run_row(&u->g, run, &row);
-            TRY(qemb__ref_run_gradient(&u->g, run, u->gradient));
+            qemb__ref_run_gradient(&u->g, run, u->gradient);
             qemb__ref_mask(&u->g, table, row, u->gradient);
             sum = sum + sum_of_squares(u, u->gradient, u->g.tables->table[table].dim);
         }
         total = total + sum;
     }
     u->coefficient = q_clip_coefficient(total, u->args->optimizer.limit);
-done:
-    return st;
 }
 
 /* ---- max_norm of float tables */
@@ -166,29 +163,23 @@ static void clip_weights(const ref_update *u) {
 
 /* ---- the operation */
 
-static qemb_status update_run(const ref_update *u, q_i32 run) {
+static void update_run(const ref_update *u, q_i32 run) {
     int64_t row = 0;
     const int32_t table = qemb__ref_run_row(&u->g, run, &row);
-    qemb_status st = qemb__ref_run_gradient(&u->g, run, u->gradient);
-    if (st == QEMB_OK) {
-        qemb__ref_mask(&u->g, table, row, u->gradient);
-        commit(u, table, row);
-        update_row(u, table, row);
-    }
-    return st;
+    qemb__ref_run_gradient(&u->g, run, u->gradient);
+    qemb__ref_mask(&u->g, table, row, u->gradient);
+    commit(u, table, row);
+    update_row(u, table, row);
 }
 
 /* Every row of every table; those without a run have the gradient 0. */
-static qemb_status update_all(const ref_update *u) {
+static void update_all(const ref_update *u) {
     q_i32 run = 0;
     for (int32_t table = 0; table < u->g.tables->num_tables; table++) {
         for (int64_t row = 0; row < u->g.tables->table[table].rows; row++) {
             int64_t next = -1;
             if (run < u->g.runs && qemb__ref_run_row(&u->g, run, &next) == table && next == row) {
-                qemb_status st = update_run(u, run++);
-                if (st != QEMB_OK) {
-                    return st;
-                }
+                update_run(u, run++);
                 continue;
             }
             memset(u->gradient, 0, (size_t)u->g.tables->table[table].dim * sizeof(float));
@@ -196,7 +187,6 @@ static qemb_status update_all(const ref_update *u) {
             update_row(u, table, row);
         }
     }
-    return QEMB_OK;
 }
 
 qemb_status qemb__ref_row_update(qemb_context *ctx, const qemb__row_update_args *args) {
@@ -215,12 +205,12 @@ qemb_status qemb__ref_row_update(qemb_context *ctx, const qemb__row_update_args 
         clip_weights(&u);
         goto done;
     }
-    TRY(clip_coefficient(&u));
+    clip_coefficient(&u);
     if (args->dense) {
-        TRY(update_all(&u));
+        update_all(&u);
     }
     for (q_i32 run = 0; run < u.g.runs && !args->dense; run++) {
-        TRY(update_run(&u, run));
+        update_run(&u, run);
     }
 done:
     qemb__ref_gradient_end(&u.g);
