@@ -109,6 +109,7 @@ qemb_status qemb_embedding_bag_set_progress(qemb_embedding_bag *bag, int64_t for
     }
     TRY(check(bag, forwards, tables));
     TRY(prepare(bag, tables));
+    qemb__harmless(bag->ctx);
     for (int32_t t = 0; t < bag->tables->num_tables; t++) {
         if (bag->tables->table[t].flags & Q_HAS_STATE) {
             TRY(empty_state(bag, t));
@@ -121,6 +122,7 @@ qemb_status qemb_embedding_bag_set_progress(qemb_embedding_bag *bag, int64_t for
         apply(bag, t, &tables[t]);
     }
 done:
+    st = qemb__settle(bag->ctx, st);
     qemb__leave(bag->ctx);
     return st;
 }
