@@ -149,7 +149,7 @@ static const bad_value import_values[] = {
     INTEGER(import, desc_is.num_tables, -1, QEMB_ERR_SHAPE), INTEGER(import, desc_is.num_features, 0, QEMB_ERR_SHAPE),
     INTEGER(import, desc_is.num_features, -1, QEMB_ERR_SHAPE), INTEGER(import, feature[1], 1, QEMB_ERR_INDEX),
     INTEGER(import, feature[0], -1, QEMB_ERR_INDEX), INTEGER(import, feature[0], INT32_MIN, QEMB_ERR_INDEX),
-    ENUM_VALUES(import, desc_is.options.mode, 3, QEMB_ERR_ARG), INTEGER(import, desc_is.flags, 2, QEMB_ERR_ARG),
+    ENUM_VALUES(import, desc_is.options.mode, 3, QEMB_ERR_ARG), INTEGER(import, desc_is.flags, 64, QEMB_ERR_ARG),
     SCALE(0x7fc00000, QEMB_ERR_CORRUPT), SCALE(0x7f800000, QEMB_ERR_CORRUPT), SCALE(-8388608 /* 0xff800000 */, QEMB_ERR_CORRUPT)};
 
 typedef struct bytes {

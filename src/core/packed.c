@@ -261,6 +261,7 @@ qemb_status qemb_packed_read_rows(qemb_packed *p, int32_t table, int64_t first, 
         return st;
     }
     REQUIRE(!qparams || p->format[table].layout == QEMB_LAYOUT_PLANAR, QEMB_ERR_ARG, "packed_read_rows: qparams given, only planar tables have them apart");
+    REQUIRE(rows || qparams || !count, QEMB_ERR_ARG, "packed_read_rows: rows is NULL for %lld rows", (long long)count);
     const qemb__packed_bytes bytes = {.target = rows, .target_qparams = qparams};
     TRY(qemb__packed_move(p, table, first, count, &bytes));
 done:

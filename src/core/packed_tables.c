@@ -67,7 +67,7 @@ static qemb_status check_table(const qemb_packed_table *p, int64_t num_rows, con
     REQUIRE(p->has_max_norm || p->max_norm == 0.0f, QEMB_ERR_ARG, "%s: max_norm=%g without has_max_norm", call, (double)p->max_norm);
     REQUIRE(!p->has_max_norm || (p->max_norm >= 0.0f && isfinite(p->max_norm)), QEMB_ERR_RANGE, "%s: max_norm=%g, want a finite number >= 0", call,
             (double)p->max_norm);
-    REQUIRE(p->norm_type >= 0.0f, QEMB_ERR_RANGE, "%s: norm_type=%g, want > 0 (0 means 2)", call, (double)p->norm_type);
+    REQUIRE(p->norm_type >= 0.0f && !(signbit(p->norm_type) && p->norm_type == 0.0f), QEMB_ERR_RANGE, "%s: norm_type=%g, want > 0 (0 means 2)", call, (double)p->norm_type);
     for (int64_t i = 0; p->row_map && i < p->num_embeddings; i++) {
         REQUIRE(p->row_map[i] >= -1 && p->row_map[i] < num_rows, QEMB_ERR_INDEX, "%s: row_map[%lld]=%d, want -1..%lld", call, (long long)i, p->row_map[i],
                 (long long)num_rows - 1);
