@@ -60,7 +60,11 @@ int __wrap_posix_memalign(void **block, size_t alignment, size_t bytes) {
 
 void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset) {
     const bool memory = (flags & MAP_ANONYMOUS) != 0; /* mapping a file is not memory: it fails in the tests of files */
-    return memory && fails() ? MAP_FAILED : __real_mmap(at, bytes, protection, flags, fd, offset);
+    if (memory && fails()) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    return __real_mmap(at, bytes, protection, flags, fd, offset);
 }
 
 void __wrap_free(void *block) {
