@@ -19,6 +19,9 @@
 extern "C" {
 #endif
 
+/* Called now and then during long work; false stops it. */
+typedef bool (*qemb_progress)(void *user, int64_t done, int64_t total);
+
 /* ---------------------------------------------------------------------------------------------------------------------
  * Element types of files
  * ------------------------------------------------------------------------------------------------------------------- */
@@ -192,6 +195,32 @@ QEMB_API qemb_status qemb_load_optimizer(const qemb_safetensors *file, const cha
 enum { QEMB_LOAD_VERIFY = 1, QEMB_LOAD_COPY = 2, QEMB_LOAD_AS_PEER = 4 };
 QEMB_API qemb_status qemb_load_packed(qemb_context *ctx, qemb_safetensors *file, const char *prefix, uint32_t flags, qemb_packed **packed);
 
+/* Packs the float tables of a file, piece after piece, into a file of packed tables (PREFIX none) that qemb_load_packed opens: tables larger
+ * than memory pass through a few ten MiB. Tables are those that torch's QAT modules or this library saved, or where there are none all
+ * F32 tensors of rank 2 that are called weight; their names in the new file are what stands before ".weight".
+ *   method    minmax, greedy, or observer: the file's min_val and max_val after one more observation, as qemb_packed_create has it. Wants a
+ *             torch_cpu qconfig with codes 0..2^bits-1 where the file does not say which
+ *   options   of a module that this library saved, with its features, padding_idx and max_norm; of other files those given here
+ *   keep      the file's other tensors and texts are copied too
+ * Errors: ARG (no tables, names that would be the same), NONFINITE and RANGE (a row, by number, as qemb_packed_create), STATE (progress said
+ * stop), UNSUPPORTED, IO. The old file stays then. Waits. */
+typedef struct qemb_convert_desc {
+    const char *prefix; /* only tables whose keys start so; NULL: all */
+    qemb_packed_format format;
+    qemb_pack_method method;
+    qemb_bag_options options;
+    bool unpooled;
+    bool has_padding_idx;
+    int64_t padding_idx;
+    bool has_max_norm;
+    float max_norm, norm_type;
+    uint32_t flags; /* QEMB_PACK_AS_PEER */
+    bool keep;
+    qemb_progress progress; /* bytes of the file's tables; NULL: none */
+    void *user;
+} qemb_convert_desc;
+QEMB_API qemb_status qemb_convert(qemb_context *ctx, const qemb_safetensors *file, const qemb_convert_desc *desc, const char *path);
+
 /* ---------------------------------------------------------------------------------------------------------------------
  * npy: one array
  * ------------------------------------------------------------------------------------------------------------------- */
@@ -334,9 +363,6 @@ typedef struct qemb_click_report {
 } qemb_click_report;
 QEMB_API qemb_status qemb_click_generator_score(const qemb_click_generator *generator, int64_t first_row, int64_t rows,
                                                 qemb_click_report *report);
-
-/* Called now and then during long work; false stops it. */
-typedef bool (*qemb_progress)(void *user, int64_t done, int64_t total);
 
 /* Writes the rows as TSV to `path`, which appears whole or not at all. progress and report may be NULL. Some 400 thousand
  * rows a second. Errors: IO; STATE when progress said stop. */

@@ -10,6 +10,9 @@ static const cli_command commands[] = {
     {"train", "a recommendation model on a click log, its tables quantised; scored, converted, saved", cli_train},
     {"serve-check", "a converted model: scored, and compared with the trained one, bit for bit", cli_serve_check},
     {"ladder", "how good is each way to quantise: one table, one picture", cli_ladder},
+    {"convert", "pack the tables of a safetensors file to 8, 4 or 2 bits", cli_convert},
+    {"inspect", "tensors, tables, ranges and errors of a safetensors file", cli_inspect},
+    {"lookup", "rows or bags of a table in a file", cli_lookup},
     {"bench", "time one operation, a file of shapes, or everything", cli_bench},
 };
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };

@@ -95,10 +95,10 @@ done:
     return st;
 }
 
-static qemb_status add_table_text(const place *at, const qemb_table_desc *d, const qemb_table_progress *p, int64_t forwards) {
+static qemb_status add_table_text(const place *at, int32_t table, const qemb_table_desc *d, const qemb_table_progress *p, int64_t forwards) {
     const qemb_qconfig *q = &d->qconfig;
     const qemb__table_text text = {
-        .forwards = forwards, .observations = p->observations, .fake_quant_from = p->fake_quant_from, .observer_until = p->observer_until,
+        .table = table, .forwards = forwards, .observations = p->observations, .fake_quant_from = p->fake_quant_from, .observer_until = p->observer_until,
         .quant_min = q->quant_min, .quant_max = q->quant_max, .observer = q->observer, .arithmetic = q->arithmetic, .layout = q->layout,
         .qparams = q->qparams, .symmetric = q->symmetric, .has_padding_idx = d->has_padding_idx, .padding_idx = d->padding_idx,
         .has_max_norm = d->has_max_norm, .averaging_constant = (double)(q->averaging_constant == 0.0f ? 1.0f : q->averaging_constant),
@@ -142,7 +142,7 @@ qemb_status qemb__contents_add_module(qemb__contents *c, const char *prefix, qem
                                    .row_bytes = d.embedding_dim * (int64_t)sizeof(float), .shape = {d.num_embeddings, d.embedding_dim}};
         TRY(add(&at, qemb__module_keys[QEMB__WEIGHT], &weight, 2, QEMB_FILE_F32));
         TRY(is_float ? QEMB_OK : add_fake_quant(&at, bag, t, d.num_embeddings, &p));
-        TRY(add_table_text(&at, &d, &p, info.forwards));
+        TRY(add_table_text(&at, t, &d, &p, info.forwards));
     }
     const place at = {c, prefix, NULL};
     TRY(features_text(info.num_features, info.num_tables, feature_of_bag, bag, &features));

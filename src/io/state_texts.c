@@ -46,7 +46,7 @@ const qemb__field qemb__object_fields[] = {
 
 #define T qemb__table_text
 const qemb__field qemb__table_fields[] = {
-    INTEGER(T, forwards, 0, COUNT), INTEGER(T, observations, 0, COUNT), INTEGER(T, fake_quant_from, 0, INT64_MAX),
+    INTEGER(T, table, 0, ROWS), INTEGER(T, forwards, 0, COUNT), INTEGER(T, observations, 0, COUNT), INTEGER(T, fake_quant_from, 0, INT64_MAX),
     INTEGER(T, observer_until, 0, INT64_MAX), INTEGER(T, quant_min, -128, 0), INTEGER(T, quant_max, 0, 255), WORD(T, observer, observers),
     WORD(T, arithmetic, arithmetics), WORD(T, layout, layouts), WORD(T, qparams, qparams), FLAG(T, symmetric), FLAG(T, has_padding_idx),
     INTEGER(T, padding_idx, 0, COUNT), FLAG(T, has_max_norm), REAL(T, averaging_constant), REAL(T, max_norm), REAL(T, norm_type), TEXT(T, name), {0},

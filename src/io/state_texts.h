@@ -25,6 +25,7 @@ extern const qemb__field qemb__object_fields[];
 
 /* "qemb_table": counters, switches to come, qconfig, options. */
 typedef struct qemb__table_text {
+    int64_t table; /* its number in the module */
     int64_t forwards, observations, fake_quant_from, observer_until;
     int64_t quant_min, quant_max, observer, arithmetic, layout, qparams, symmetric;
     int64_t has_padding_idx, padding_idx, has_max_norm;
