@@ -130,6 +130,37 @@ static qemb_status save_generation(const char *path, int generation) {
     return qemb_safetensors_save(path, tensors, (const void *[]){weight, steps}, 2, &(qemb_metadata){"generation", text}, 1);
 }
 
+/* The same generation as a module's state with a tensor and a text beside it: eight tensors, read from the module in pieces. */
+static qemb_status save_state(const char *path, int generation) {
+    float weight[ROWS * COLUMNS];
+    int64_t steps[STEPS];
+    char text[16];
+    qemb_context *ctx = NULL;
+    qemb_embedding_bag *bag = NULL;
+    qemb_saver *saver = NULL;
+    for (int i = 0; i < ROWS * COLUMNS; ++i) {
+        weight[i] = (float)(generation * 1000 + i);
+    }
+    for (int i = 0; i < STEPS; ++i) {
+        steps[i] = generation + i;
+    }
+    (void)snprintf(text, sizeof text, "%d", generation);
+    const qemb_embedding_bag_desc desc = {.num_embeddings = ROWS, .embedding_dim = COLUMNS, .qconfig = qemb_qconfig_4bit(), .weight = weight};
+    const qemb_tensor_desc tensor = {.name = "steps", .dtype = QEMB_FILE_I64, .rank = 1, .shape = (int64_t[]){STEPS}};
+    qemb_status st = qemb_context_create("reference", &ctx);
+    if (st == QEMB_OK && (st = qemb_embedding_bag_create(ctx, &desc, &bag)) == QEMB_OK && (st = qemb_saver_create(&saver)) == QEMB_OK &&
+        (st = qemb_saver_add_module(saver, "", bag)) == QEMB_OK && (st = qemb_saver_add_tensor(saver, &tensor, steps)) == QEMB_OK &&
+        (st = qemb_saver_add_text(saver, "generation", text)) == QEMB_OK) {
+        st = qemb_saver_write(saver, path);
+    }
+    qemb_saver_destroy(saver);
+    qemb_embedding_bag_destroy(bag);
+    qemb_context_destroy(ctx);
+    return st;
+}
+
+typedef qemb_status (*saving)(const char *path, int generation);
+
 /* The generation of the file, checked throughout; 0 if it is anything else. */
 static int load_generation(const char *path) {
     qemb_safetensors *file = NULL;
@@ -152,12 +183,12 @@ static int load_generation(const char *path) {
 }
 
 /* Saves generation 2 over 1 in a child with an injection; its wait status. */
-static int save_in_child(const char *path, injection what, int at) {
+static int save_in_child(const char *path, saving save, injection what, int at) {
     int status = 0;
     pid_t child = fork();
     if (child == 0) {
         arm(what, at, 0);
-        qemb_status st = save_generation(path, 2);
+        qemb_status st = save(path, 2);
         arm(NONE, 0, 0);
         _exit(st == QEMB_OK ? 0 : 1);
     }
@@ -165,11 +196,11 @@ static int save_in_child(const char *path, injection what, int at) {
     return status;
 }
 
-static void killed_at_every_call(injection what) {
+static void killed_at_every_call(saving save, injection what) {
     int killed = 0, old = 0;
     for (int at = 1;; ++at) {
-        cr_assert_eq(save_generation(support_path("model"), 1), QEMB_OK, "%s", qemb_last_error());
-        int status = save_in_child(support_path("model"), what, at);
+        cr_assert_eq(save(support_path("model"), 1), QEMB_OK, "%s", qemb_last_error());
+        int status = save_in_child(support_path("model"), save, what, at);
         int generation = load_generation(support_path("model"));
         if (WIFEXITED(status)) {
             cr_expect(WEXITSTATUS(status) == 0 && generation == 2, "the save that was not killed is complete");
@@ -185,15 +216,21 @@ static void killed_at_every_call(injection what) {
 }
 
 Test(io_save, a_save_killed_before_any_call_leaves_old_or_new) {
-    killed_at_every_call(KILL_BEFORE);
+    killed_at_every_call(save_generation, KILL_BEFORE);
 }
 
 Test(io_save, a_save_killed_in_the_middle_of_any_write_leaves_old_or_new) {
-    killed_at_every_call(KILL_HALFWAY);
+    killed_at_every_call(save_generation, KILL_HALFWAY);
 }
 
 Test(io_save, a_save_killed_after_any_call_leaves_old_or_new) {
-    killed_at_every_call(KILL_AFTER);
+    killed_at_every_call(save_generation, KILL_AFTER);
+}
+
+Test(io_save, a_training_s_state_killed_at_any_call_leaves_old_or_new) {
+    killed_at_every_call(save_state, KILL_BEFORE);
+    killed_at_every_call(save_state, KILL_HALFWAY);
+    killed_at_every_call(save_state, KILL_AFTER);
 }
 
 Test(io_save, the_file_is_synced_before_the_rename_and_the_folder_after_it) {
