@@ -87,6 +87,19 @@ target_include_directories(soak PRIVATE ${PROJECT_SOURCE_DIR}/tests)
 target_link_libraries(soak PRIVATE qemb_static qemb_flags qemb_dependencies)
 qemb_add_test(soak soak 4)
 
+# PyTorch, where there is one, reads what we write.
+find_program(QEMB_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH)
+if(QEMB_PYTHON AND NOT QEMB_SANITIZE AND NOT QEMB_COVERAGE)
+  execute_process(COMMAND ${QEMB_PYTHON} -c "import numpy, torch.ao.nn.qat" RESULT_VARIABLE no_torch OUTPUT_QUIET ERROR_QUIET)
+  if(no_torch EQUAL 0)
+    set(cache ${PROJECT_BINARY_DIR}/pocl-cache/torch_reads)
+    file(MAKE_DIRECTORY ${cache} ${PROJECT_BINARY_DIR}/torch_reads)
+    add_test(NAME torch_reads COMMAND ${QEMB_PYTHON} ${PROJECT_SOURCE_DIR}/tests/torch_reads.py $<TARGET_FILE:qemb> $<TARGET_FILE:qemb_program>
+      ${PROJECT_BINARY_DIR}/torch_reads)
+    set_tests_properties(torch_reads PROPERTIES TIMEOUT 600 ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache}")
+  endif()
+endif()
+
 if(NOT QEMB_SANITIZE AND NOT QEMB_COVERAGE) # once is enough, and the instrumented builds show symbols of their own
   add_test(NAME symbols COMMAND sh ${PROJECT_SOURCE_DIR}/tests/symbols.sh $<TARGET_FILE:qemb>)
   add_test(NAME house COMMAND sh ${PROJECT_SOURCE_DIR}/tests/house.sh)
