@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <qemb/qemb_io.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ TestSuite(io_nomem, .init = support_folder_create, .fini = support_folder_remove
 
 void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t count, size_t size);
+void *__libc_memalign(size_t alignment, size_t bytes);
 void __libc_free(void *block);
 
 /* Only the armed thread's calls are seen: Criterion's own threads allocate too. */
@@ -53,6 +55,13 @@ EVERYWHERE void *calloc(size_t count, size_t size) {
     void *block = fails() ? NULL : __libc_calloc(count, size);
     control.live += control.armed && block != NULL;
     return block;
+}
+
+EVERYWHERE int posix_memalign(void **out, size_t alignment, size_t bytes) {
+    void *block = fails() ? NULL : __libc_memalign(alignment, bytes);
+    control.live += control.armed && block != NULL;
+    *out = block ? block : *out;
+    return block ? 0 : ENOMEM;
 }
 
 EVERYWHERE void free(void *block) {
@@ -130,6 +139,80 @@ static qemb_status read_log(void) {
     }
     qemb_click_reader_close(reader);
     return st;
+}
+
+/* A module of two tables on the reference engine, with an optimiser, from nothing. */
+typedef struct world {
+    qemb_context *ctx;
+    qemb_embedding_bag *bag;
+    qemb_optimizer *optimizer;
+    qemb_packed *packed;
+    qemb_saver *saver;
+    qemb_safetensors *file;
+} world;
+
+static qemb_status begin(world *w) {
+    const qemb_table_desc tables[] = {{.num_embeddings = 5, .embedding_dim = 3, .qconfig = {.quant_max = 15}, .seed = 1},
+                                      {.num_embeddings = 7, .embedding_dim = 2, .qconfig = {.quant_max = 15}, .seed = 2}};
+    qemb_status st = qemb_context_create("reference", &w->ctx);
+    if (st == QEMB_OK) {
+        st = qemb_embedding_bag_collection_create(w->ctx, &(qemb_collection_desc){.tables = tables, .num_tables = 2}, &w->bag);
+    }
+    if (st == QEMB_OK) {
+        st = qemb_optimizer_create(w->ctx, w->bag, &(qemb_optimizer_desc){.kind = QEMB_ADAM}, &w->optimizer);
+    }
+    return st;
+}
+
+static void end(world *w) {
+    qemb_safetensors_close(w->file);
+    qemb_saver_destroy(w->saver);
+    qemb_packed_destroy(w->packed);
+    qemb_optimizer_destroy(w->optimizer);
+    qemb_embedding_bag_destroy(w->bag);
+    qemb_context_destroy(w->ctx);
+}
+
+static qemb_status save_state(void) {
+    static const qemb_packed_desc four = {.format = {.layout = QEMB_LAYOUT_PLANAR, .bits = 4}};
+    world w = {0};
+    qemb_status st = begin(&w);
+    if (st == QEMB_OK && (st = qemb_packed_create(w.bag, &four, &w.packed)) == QEMB_OK && (st = qemb_saver_create(&w.saver)) == QEMB_OK &&
+        (st = qemb_saver_add_module(w.saver, "m.", w.bag)) == QEMB_OK && (st = qemb_saver_add_optimizer(w.saver, "o.", w.optimizer)) == QEMB_OK &&
+        (st = qemb_saver_add_packed(w.saver, "p.", w.packed)) == QEMB_OK && (st = qemb_saver_add_tensor(w.saver, &tensor, values)) == QEMB_OK &&
+        (st = qemb_saver_add_text(w.saver, "a", "b")) == QEMB_OK) {
+        st = qemb_saver_write(w.saver, support_path("state"));
+    }
+    end(&w);
+    return st;
+}
+
+static qemb_status load_state(void) {
+    world w = {0};
+    qemb_status st = begin(&w);
+    if (st == QEMB_OK && (st = qemb_safetensors_open(support_path("state"), &w.file)) == QEMB_OK && (st = qemb_load_module(w.file, "m.", w.bag)) == QEMB_OK &&
+        (st = qemb_load_optimizer(w.file, "o.", w.optimizer)) == QEMB_OK) {
+        st = qemb_load_packed(w.ctx, w.file, "p.", QEMB_LOAD_VERIFY, &w.packed);
+    }
+    end(&w);
+    return st;
+}
+
+static qemb_status convert_state(void) {
+    static const qemb_convert_desc four = {.prefix = "m.", .format = {.layout = QEMB_LAYOUT_PLANAR, .bits = 4}, .keep = true};
+    world w = {0};
+    qemb_status st = qemb_context_create("reference", &w.ctx);
+    if (st == QEMB_OK && (st = qemb_safetensors_open(support_path("state"), &w.file)) == QEMB_OK) {
+        st = qemb_convert(w.ctx, w.file, &four, support_path("converted"));
+    }
+    end(&w);
+    return st;
+}
+
+Test(io_nomem, modules_are_saved_loaded_and_converted_or_nothing_is_left, .timeout = 60) {
+    fail_everywhere("save state", save_state, 60);
+    fail_everywhere("load state", load_state, 60);
+    fail_everywhere("convert", convert_state, 40);
 }
 
 Test(io_nomem, files_are_saved_and_opened_or_nothing_is_left) {
