@@ -445,6 +445,8 @@ Test(io_state, damaged_texts_and_other_hyper_parameters_are_refused) {
         {"qemb_optimizer", "clip=none", "clip=norm", "QEMB_ERR_ARG"},          {"qemb_optimizer", "momentum=0", "momentum=1", "QEMB_ERR_ARG"},
         {"qemb_optimizer", "lr=0.01", "lr=-inf", "QEMB_ERR_CORRUPT"},          {"qemb_optimizer", "lr=0.01", "lr=0x.1", "QEMB_ERR_CORRUPT"},
         {"qemb_optimizer", "maximize=0", "maximise=0", "QEMB_ERR_CORRUPT"},
+        {"qemb_optimizer", "0.29999999999999999 eps=1e-10 beta1=0 beta2=0 max_norm=0 trust=0 clip_limit=0",
+         "0.2999999999999999 eps=1e-10 beta1=0 beta2=0 max_norm=0 trust=0 clip_limit=0 ", "QEMB_ERR_CORRUPT"},
     };
     const plan *p = &plans[3];
     float seen[MAX_OUT];
