@@ -67,7 +67,7 @@ static qemb_status create_module(replay_run *r) {
         }
         d.weight_buffer = r->weight_buffer;
     }
-    if (c->op == REPLAY_EMBEDDING_BAG) {
+    if (c->op != REPLAY_EMBEDDING) {
         return qemb_embedding_bag_create(r->ctx, &d, &r->bag);
     }
     qemb_embedding_desc e = {
@@ -92,7 +92,7 @@ static bool read_step(replay_run *r, int64_t k) {
     }
     const qemb_tensor_view *in = &r->indices.view;
     r->rows = in->count;
-    if (r->c->op == REPLAY_EMBEDDING_BAG) {
+    if (r->c->op != REPLAY_EMBEDDING) {
         r->rows = r->offsets.data ? r->offsets.view.count - r->c->include_last_offset : in->rank == 2 ? in->shape[0] : 0;
     }
     r->rows = r->rows > 0 ? r->rows : 0;
@@ -126,17 +126,21 @@ static qemb_status make_output(replay_run *r) {
     return st != QEMB_OK ? st : qemb_buffer_write(r->out, 0, (size_t)r->out_count * sizeof(float), r->output);
 }
 
-static qemb_status forward(replay_run *r) {
+qemb_input replay_input(const replay_run *r) {
     const qemb_tensor_view *in = &r->indices.view;
-    qemb_input input = {.indices = r->indices.data,
+    return (qemb_input){.indices = r->indices.data,
                         .num_indices = in->count,
                         .indices_dtype = in->dtype == QEMB_FILE_F32 ? QEMB_FLOAT32 : dtype_of(in->dtype),
                         .offsets = r->offsets.data,
                         .num_offsets = r->offsets.data ? r->offsets.view.count : 0,
                         .offsets_dtype = r->offsets.data ? dtype_of(r->offsets.view.dtype) : 0,
-                        .columns = r->c->op == REPLAY_EMBEDDING_BAG && in->rank == 2 ? in->shape[1] : 0,
+                        .columns = r->c->op != REPLAY_EMBEDDING && in->rank == 2 ? in->shape[1] : 0,
                         .per_sample_weights = r->psw.data,
                         .num_per_sample_weights = r->psw.data ? r->psw.view.count : 0};
+}
+
+static qemb_status forward(replay_run *r) {
+    const qemb_input input = replay_input(r);
     qemb_status st = qemb_batch_set(r->batch, r->bag, &input);
     if (st == QEMB_OK) {
         st = r->embedding ? qemb_embedding_forward(r->embedding, r->batch, r->out) : qemb_embedding_bag_forward(r->bag, r->batch, r->out);
@@ -145,7 +149,7 @@ static qemb_status forward(replay_run *r) {
 }
 
 /* Whether output elements [from, out_count) still hold the canary. */
-static bool is_untouched(replay_run *r, int64_t from) {
+bool replay_is_untouched(replay_run *r, int64_t from) {
     if (qemb_buffer_read(r->out, 0, (size_t)r->out_count * sizeof(float), r->output) != QEMB_OK) {
         replay_fail(r->report, "%s", qemb_last_error());
         return false;
@@ -164,6 +168,9 @@ static qemb_status run_step(replay_run *r, int64_t k) {
     const replay_case *c = r->c;
     qemb_status st = QEMB_OK;
     char name[64];
+    if (c->op == REPLAY_PACK) {
+        return replay_pack(r);
+    }
     if (c->disable_observer_after.given && integer_of(c->disable_observer_after) == k) {
         st = qemb_embedding_bag_set_observer(r->bag, 0, false);
     }
@@ -177,7 +184,7 @@ static qemb_status run_step(replay_run *r, int64_t k) {
         return st;
     }
     r->forward_done = true;
-    if (is_untouched(r, r->rows * c->embedding_dim)) {
+    if (replay_is_untouched(r, r->rows * c->embedding_dim)) {
         (void)snprintf(name, sizeof name, "step%lld.output", (long long)k);
         replay_compare(c, name, r->output, r->rows * c->embedding_dim, c->max_norm.given ? 2e-6 : REPLAY_EXACT, r->report);
     }
@@ -209,7 +216,7 @@ static void check_unchanged(replay_run *r, const replay_state *before) {
     }
     free(after.values);
     if (!r->forward_done) {
-        (void)is_untouched(r, 0);
+        (void)replay_is_untouched(r, 0);
     }
 }
 
@@ -253,10 +260,6 @@ void replay_run_case(qemb_context *ctx, const replay_case *c, bool only_forward,
     replay_run r = {.ctx = ctx, .c = c, .report = report, .only_forward = only_forward};
     replay_state before = {0};
     char marker[256];
-    if (c->op == REPLAY_PACK) {
-        replay_skip(report, "op pack is not known");
-        return;
-    }
     (void)qemb_buffer_create(NULL, 0, NULL); /* a failure on purpose: the next one must have another message */
     (void)snprintf(marker, sizeof marker, "%s", qemb_last_error());
     r.weight = replay_tensor_read(c, "weight", report);
@@ -288,7 +291,7 @@ void replay_run_case(qemb_context *ctx, const replay_case *c, bool only_forward,
         refused(&r, st, &before, marker);
     } else if (report->verdict == REPLAY_PASS && c->expect_error) {
         replay_fail(report, "every call returned QEMB_OK, want an error (%s)", rule ? rule : "no rule named");
-    } else if (report->verdict == REPLAY_PASS && !(only_forward && c->steps > 1)) {
+    } else if (report->verdict == REPLAY_PASS && c->op != REPLAY_PACK && !(only_forward && c->steps > 1)) {
         finish_case(&r);
     }
     free_step(&r);

@@ -30,6 +30,13 @@ typedef struct replay_run {
 qemb_status replay_optimizer_create(replay_run *r);
 qemb_status replay_train_step(replay_run *r, int64_t k);
 
+/* ---- replay_lookup.c: the input of the step that runs; whether output elements [from, out_count) still hold the canary (reads the output) */
+qemb_input replay_input(const replay_run *r);
+bool replay_is_untouched(replay_run *r, int64_t from);
+
+/* ---- replay_pack.c */
+qemb_status replay_pack(replay_run *r);
+
 /* Everything of a module that a caller can see: weight, then min, max, scale, zero point of every row. */
 typedef struct replay_state {
     float *values;

@@ -210,19 +210,13 @@ static void append_gradients(train_runner *r, qemb_buffer *grad, const op_lookup
     }
 }
 
-void train_step(train_runner *r, int64_t step) {
-    const op_bag_forward *f = &r->op->backward.forward;
-    op_lookups in;
-    cr_assert(op_bag_forward_fill(f, step, &in));
-    apply_event(r, step);
-    const int64_t count = (f->mode != OP_MODE_NONE ? f->B : in.num_indices) * op_bag_forward_columns(f);
+void train_step_with(train_runner *r, int64_t step, const op_lookups *in, const float *grad_output, int64_t count) {
     qemb_buffer *out = buffer_of(r, count * 4);
     qemb_buffer *grad = buffer_of(r, count * 4);
-    float *values = malloc((size_t)(2 * count + 1) * sizeof *values);
+    float *values = malloc((size_t)(count + 1) * sizeof *values);
     cr_assert_not_null(values);
-    op_bag_backward_fill(&r->op->backward, step, values + count, count);
-    must(r, qemb_buffer_write(grad, 0, (size_t)count * 4, values + count));
-    set_batch(r, &in);
+    must(r, qemb_buffer_write(grad, 0, (size_t)count * 4, grad_output));
+    set_batch(r, in);
     must(r, r->embedding ? qemb_embedding_forward(r->embedding, r->batch, out) : qemb_embedding_bag_forward(r->bag, r->batch, out));
     if (r->outputs || r->losses) {
         read_floats(r, out, values, count);
@@ -231,9 +225,9 @@ void train_step(train_runner *r, int64_t step) {
         memcpy(train_append(&r->result, "output", step, 0, count), values, (size_t)count * sizeof *values);
     }
     if (r->losses) {
-        *train_append(&r->result, "loss", step, 0, 1) = train_loss(values, values + count, count);
+        *train_append(&r->result, "loss", step, 0, 1) = train_loss(values, grad_output, count);
     }
-    append_gradients(r, grad, &in, step);
+    append_gradients(r, grad, in, step);
     if (r->optimizer) {
         must(r, qemb_embedding_bag_step(r->bag, r->batch, grad, r->optimizer));
     }
@@ -241,6 +235,19 @@ void train_step(train_runner *r, int64_t step) {
     qemb_buffer_destroy(out);
     qemb_buffer_destroy(grad);
     free(values);
+}
+
+void train_step(train_runner *r, int64_t step) {
+    const op_bag_forward *f = &r->op->backward.forward;
+    op_lookups in;
+    cr_assert(op_bag_forward_fill(f, step, &in));
+    apply_event(r, step);
+    const int64_t count = (f->mode != OP_MODE_NONE ? f->B : in.num_indices) * op_bag_forward_columns(f);
+    float *grad = malloc((size_t)(count + 1) * sizeof *grad);
+    cr_assert_not_null(grad);
+    op_bag_backward_fill(&r->op->backward, step, grad, count);
+    train_step_with(r, step, &in, grad, count);
+    free(grad);
     op_lookups_free(&in);
 }
 
@@ -355,9 +362,9 @@ op_row_update train_random(const train_form *form, uint64_t seed) {
     return op;
 }
 
-op_row_update train_case_from_environment(void) {
+op_row_update train_case_from_environment(op_row_update otherwise) {
     const char *text = getenv("QEMB_CASE");
-    op_row_update op = {.backward = {.forward = OP_BAG_FORWARD_DEFAULT, .want = OP_WANT_DENSE}, .opt = QEMB_SGD, .lr = 0.1};
+    op_row_update op = {.backward = {.forward = OP_BAG_FORWARD_DEFAULT}, .opt = OP_NO_OPTIMIZER};
     cr_assert(!text || !*text || op_row_update_parse(text, &op), "QEMB_CASE holds a word that is not known");
-    return op;
+    return text && *text ? op : otherwise;
 }

@@ -47,6 +47,8 @@ typedef struct train_runner {
 /* Module and optimiser of the case, with the given tables (NULL: those of the case). */
 void train_open(train_runner *r, qemb_context *ctx, const op_row_update *op, const float *const *weights);
 void train_step(train_runner *r, int64_t step);
+/* The same with lookups and a gradient of the output of the caller's; nothing of bag_event_of happens. */
+void train_step_with(train_runner *r, int64_t step, const op_lookups *in, const float *grad_output, int64_t count);
 /* Appends weights, observer state and optimiser state of every table. */
 void train_state(train_runner *r);
 void train_close(train_runner *r); /* all but the result */
@@ -72,7 +74,7 @@ typedef struct train_form {
 
 op_row_update train_random(const train_form *form, uint64_t seed);
 
-/* The case that $QEMB_CASE names, for reruns; else a small one. */
-op_row_update train_case_from_environment(void);
+/* The case that $QEMB_CASE names, for reruns, or else `otherwise`. */
+op_row_update train_case_from_environment(op_row_update otherwise);
 
 #endif

@@ -177,9 +177,12 @@ static inline float q_norm_factor(const float total, const float p, const float 
 
 /* ---- elements ------------------------------------------------------------------------------------------------------ */
 
-/* Half to even, exact while |t| < 2^22. */
+/* Half to even, exact while |t| < 2^22: above 1.5 * 2^23 a float32 holds integers only. */
+#ifndef Q_ROUNDER
+#define Q_ROUNDER 12582912.0f
+#endif
 static inline QV q_round(const QV t) {
-    return (t + Q_SPLAT(12582912.0f)) - Q_SPLAT(12582912.0f);
+    return (t + Q_SPLAT(Q_ROUNDER)) - Q_SPLAT(Q_ROUNDER);
 }
 
 /* The rounded code before clamping to [qmin, qmax], itself held to [qmin - 1, qmax + 1]; outside [qmin, qmax] means masked. NaN stays NaN. */

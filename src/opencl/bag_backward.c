@@ -43,7 +43,8 @@ static qemb_status dense(qemb_context *ctx, const qemb__bag_backward_args *args)
     qemb__cl_args list = {0};
     cl_kernel kernel = NULL;
     qemb_status st = QEMB_OK;
-    const qemb__gradient_args any = {.tables = args->source.tables}; /* one kernel for batches of every form */
+    const qemb__tables plain = {0};
+    const qemb__gradient_args any = {.tables = &plain}; /* one kernel for modules and batches of every form */
     TRY(qemb__cl_gradient_kernel(ctx, &any, 1, "zero", &kernel));
     qemb__cl_arg_buffer(&list, args->want->dense);
     qemb__cl_arg_buffer(&list, args->source.batch->status);
