@@ -48,7 +48,7 @@ check_blocks() { # PAGE
         '<!-- file: '*) sed 1d "$file" | cmp -s - "$block" || fail "$1: a block differs from $file" ;;
         '<!-- output: '*)
             name=$(basename "$file" .c)
-            "$build/examples/$name" >"$work/out" 2>&1
+            "$build/examples/$name" >"$work/out" 2>"$work/log"
             cmp -s "$work/out" "$block" || { fail "$1: $name prints something else:"; diff "$block" "$work/out"; } ;;
         *) case $block in *.c) compile "$block" "a block of $1" ;; esac ;;
         esac
