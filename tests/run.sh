@@ -96,6 +96,7 @@ has_header() { echo "#include <$1>" | gcc -E -x c - >/dev/null 2>&1; }
 missing_packages() {
     has gcc || echo gcc
     has_header stdio.h || echo libc6-dev
+    has g++ || echo g++
     has clang || echo clang
     has cmake || echo cmake
     has ninja || echo ninja-build

@@ -132,8 +132,38 @@ if(NOT QEMB_SANITIZE AND NOT QEMB_COVERAGE)
   endif()
 endif()
 
+# Programs of bench/examples: built as a user would, on the public headers alone, and run on both engines; what they print is kept.
+include(CheckLanguage)
+check_language(CXX)
+if(CMAKE_CXX_COMPILER)
+  enable_language(CXX)
+endif()
+file(GLOB example_sources CONFIGURE_DEPENDS bench/examples/*.c bench/examples/*.cc)
+foreach(source IN LISTS example_sources)
+  get_filename_component(name ${source} NAME_WE)
+  if(source MATCHES "\\.cc$" AND NOT CMAKE_CXX_COMPILER)
+    continue()
+  endif()
+  add_executable(example_${name} ${source})
+  set_target_properties(example_${name} PROPERTIES OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/examples)
+  target_compile_options(example_${name} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Werror)
+  target_link_libraries(example_${name} PRIVATE qemb OpenCL::OpenCL)
+  set(cache ${PROJECT_BINARY_DIR}/pocl-cache/example_${name})
+  file(MAKE_DIRECTORY ${cache})
+  add_test(NAME example_${name} COMMAND sh ${PROJECT_SOURCE_DIR}/tests/example.sh $<TARGET_FILE:example_${name}>
+    ${PROJECT_SOURCE_DIR}/tests/examples/${name}.txt)
+  set_tests_properties(example_${name} PROPERTIES ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache}")
+endforeach()
+
 if(NOT QEMB_SANITIZE AND NOT QEMB_COVERAGE) # once is enough, and the instrumented builds show symbols of their own
   add_test(NAME symbols COMMAND sh ${PROJECT_SOURCE_DIR}/tests/symbols.sh $<TARGET_FILE:qemb>)
+  set(cache ${PROJECT_BINARY_DIR}/pocl-cache/documents)
+  file(MAKE_DIRECTORY ${cache})
+  add_test(NAME install COMMAND sh ${PROJECT_SOURCE_DIR}/tests/install.sh ${PROJECT_BINARY_DIR})
+  add_test(NAME documents COMMAND sh ${PROJECT_SOURCE_DIR}/tests/documents.sh ${PROJECT_BINARY_DIR})
+  # One after the other: they share a kernel cache.
+  set_tests_properties(install documents PROPERTIES RESOURCE_LOCK documents
+    ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache}")
   add_test(NAME house COMMAND sh ${PROJECT_SOURCE_DIR}/tests/house.sh)
   add_test(NAME house_bites COMMAND sh ${PROJECT_SOURCE_DIR}/tests/house.sh --self-test)
 endif()
