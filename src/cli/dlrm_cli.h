@@ -16,7 +16,7 @@ typedef struct dlrm_cli {
     double lr; /* 0: the optimizer's */
     const char *save, *resume, *predictions;
     int64_t save_every, seeds;
-    const char *picture;
+    const char *picture, *from;
     bool json;
 } dlrm_cli;
 

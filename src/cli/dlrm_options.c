@@ -8,7 +8,7 @@ enum option_code {
     OPT_DATA = 256, OPT_SYNTHETIC, OPT_TEST_ROWS, OPT_SCALE, OPT_IDS, OPT_FAULTS, /* data */
     OPT_SEED, OPT_TABLES, OPT_DIM, OPT_BOTTOM, OPT_TOP, OPT_INTERACTION, OPT_BATCH, OPT_LR, OPT_OPTIMIZER, /* model */
     OPT_BITS, OPT_METHOD, OPT_EPOCHS, OPT_SAVE, OPT_SAVE_EVERY, OPT_RESUME, /* training */
-    OPT_PREDICTIONS, OPT_SEEDS, OPT_PICTURE, OPT_DEVICE, OPT_JSON, OPT_HELP
+    OPT_PREDICTIONS, OPT_SEEDS, OPT_PICTURE, OPT_FROM, OPT_DEVICE, OPT_JSON, OPT_HELP
 };
 
 /* letter: of dlrm_cli_parse; a: every command. */
@@ -25,7 +25,8 @@ static const struct {
     {"batch", OPT_BATCH, 'm', true},         {"optimizer", OPT_OPTIMIZER, 'm', true}, {"lr", OPT_LR, 'm', true},
     {"bits", OPT_BITS, 't', true},           {"method", OPT_METHOD, 't', true},       {"epochs", OPT_EPOCHS, 't', true},
     {"save", OPT_SAVE, 't', true},           {"save-every", OPT_SAVE_EVERY, 't', true}, {"resume", OPT_RESUME, 't', true},
-    {"seeds", OPT_SEEDS, 'l', true},         {"picture", OPT_PICTURE, 'l', true},     {"predictions", OPT_PREDICTIONS, 'p', true}, {"device", OPT_DEVICE, 'a', true},   {"json", OPT_JSON, 'a', false},
+    {"seeds", OPT_SEEDS, 'l', true},         {"picture", OPT_PICTURE, 'l', true},     {"from", OPT_FROM, 'l', true},
+    {"predictions", OPT_PREDICTIONS, 'p', true}, {"device", OPT_DEVICE, 'a', true},   {"json", OPT_JSON, 'a', false},
     {"help", OPT_HELP, 'a', false},
 };
 enum { NUM_OPTIONS = sizeof options / sizeof *options };
@@ -157,6 +158,9 @@ static bool set_training(dlrm_cli *o, int code, const char *text) {
     case OPT_PICTURE:
         o->picture = text;
         return true;
+    case OPT_FROM:
+        o->from = text;
+        return true;
     case OPT_DEVICE:
         o->device = text;
         return true;
@@ -193,7 +197,7 @@ int dlrm_cli_parse(dlrm_cli *o, const char *letters, const char *help, int argc,
             return cli_usage(o->command, "\"%s\" is not a value of that option", optarg);
         }
     }
-    if (strchr(letters, 'd') && !o->data.path == !o->data.synthetic) {
+    if (strchr(letters, 'd') && !o->from && !o->data.path == !o->data.synthetic) {
         return cli_usage(o->command, "want --data FILE or --synthetic N%s", o->data.path ? ", and not both" : "");
     }
     o->config.lr = o->lr > 0.0 ? o->lr : o->config.adagrad ? 0.01 : 0.1;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const char help[] =
-    "usage: qemb ladder --synthetic N [options]\n"
+    "usage: qemb ladder --synthetic N | --from FILE [options]\n"
     "\n"
     "How good is each way to quantise embedding tables? Trains and converts models on the same planted rows, from the same\n"
     "initial weights, in the same order, once for each of three seeds, and scores what would be served on N other rows:\n"
@@ -18,10 +18,12 @@ static const char help[] =
     "  --seeds N           (3)   --seed N   the first (1)\n"
     "  --test-rows N       rows to score on (as many as to train on)\n"
     "  --bottom 64-32  --top 128-64   layers, here smaller than those of `qemb train`, for time; others as there:\n"
-    "  --dim D  --batch N  --optimizer WORD  --lr X  --scale S  --tables N  --interaction WORD\n"
+    "  --lr X              (1, for a million rows are few steps)\n"
+    "  --dim D  --batch N  --optimizer WORD  --scale S  --tables N  --interaction WORD\n"
     "  --picture FILE      AUC by bits as SVG; needs gnuplot\n"
     "  --device NAME       see `qemb devices`\n"
-    "  --json              one object a method and seed instead of the table\n"
+    "  --json              one object a method and seed instead of the table, as soon as it is known\n"
+    "  --from FILE         such objects of earlier runs: their table and picture, nothing is trained\n"
     "\n"
     "exit codes: 0 done; 1 something failed; 2 wrong command line\n";
 
@@ -142,7 +144,7 @@ done:
 
 int cli_ladder(int argc, char **argv) {
     static ladder l = {.methods = methods, .count = sizeof methods / sizeof *methods};
-    l.options = (dlrm_cli){.command = "ladder", .config = dlrm_config_kaggle(), .data = {.seed = 1}, .seeds = 3};
+    l.options = (dlrm_cli){.command = "ladder", .config = dlrm_config_kaggle(), .data = {.seed = 1}, .seeds = 3, .lr = 1.0};
     l.options.config.bottom_layers = l.options.config.top_layers = 2;
     memcpy(l.options.config.bottom, (int64_t[]){64, 32}, 2 * sizeof(int64_t));
     memcpy(l.options.config.top, (int64_t[]){128, 64}, 2 * sizeof(int64_t));
@@ -150,15 +152,15 @@ int cli_ladder(int argc, char **argv) {
     if (parsed != CLI_DONE || optind < argc) {
         return parsed == -1 ? CLI_DONE : parsed != CLI_DONE ? parsed : cli_usage("ladder", "unexpected \"%s\"", argv[optind]);
     }
-    if (!l.options.data.synthetic) {
-        return cli_usage("ladder", "want planted rows, --synthetic N");
+    if (!l.options.data.synthetic == !l.options.from || l.options.data.path) {
+        return cli_usage("ladder", "want planted rows, --synthetic N, or --from FILE");
     }
     l.seeds = (int)l.options.seeds;
     dlrm_cli_catch_interrupts();
-    if (run(&l) != QEMB_OK) {
+    if ((l.options.from ? ladder_read(&l, l.options.from) : run(&l)) != QEMB_OK) {
         return dlrm_cli_failed(&l.options);
     }
-    if (!l.options.json) {
+    if (!l.options.json || l.options.from) {
         ladder_print(&l);
     }
     return l.options.picture && !ladder_draw(&l, l.options.picture) ? CLI_FAILED : CLI_DONE;

@@ -39,6 +39,66 @@ void ladder_print_seed(const ladder *l, int method, int seed) {
     json_decref(o);
 }
 
+static int method_index(const ladder *l, const char *family, int64_t bits) {
+    for (int i = 0; family && i < l->count; i++) {
+        if (l->methods[i].bits == bits && strcmp(l->methods[i].family, family) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* One object; seed[] holds the seeds met so far. */
+static qemb_status read_line(ladder *l, const char *path, int64_t number, const char *line, int64_t *seed) {
+    qemb_status st = QEMB_OK;
+    json_t *o = json_loads(line, 0, NULL);
+    const char *family = NULL;
+    json_int_t bits = 0, of = 0, bytes = 0, rows = 0, test_rows = 0;
+    ladder_result r = {0};
+    double best = 0.0;
+    const int got = o ? json_unpack(o, "{s:s, s:I, s:I, s:F, s:F, s:F, s:I, s:F, s:F, s:I, s:I}", "method", &family, "bits", &bits, "seed", &of, "auc",
+                                    &r.auc, "log_loss", &r.log_loss, "drop", &r.drop, "bytes", &bytes, "seconds", &r.seconds, "best_auc", &best, "rows",
+                                    &rows, "test_rows", &test_rows)
+                      : -1;
+    const int method = got == 0 ? method_index(l, family, bits) : -1;
+    DLRM_REQUIRE(method >= 0, QEMB_ERR_CORRUPT, "ladder: %s: line %lld is no result of qemb ladder --json", path, (long long)number);
+    int at = 0;
+    while (at < l->seeds && seed[at] != of) {
+        at++;
+    }
+    DLRM_REQUIRE(at < LADDER_SEEDS, QEMB_ERR_RANGE, "ladder: %s: line %lld: more than %d seeds", path, (long long)number, LADDER_SEEDS);
+    l->seeds = at == l->seeds ? at + 1 : l->seeds;
+    seed[at] = of;
+    r.bytes = bytes;
+    l->result[method][at] = r;
+    l->best_auc[at] = best;
+    l->options.data.synthetic = rows;
+    l->test_rows = test_rows;
+done:
+    json_decref(o);
+    return st;
+}
+
+qemb_status ladder_read(ladder *l, const char *path) {
+    qemb_status st = QEMB_OK;
+    char line[2048];
+    int64_t seed[LADDER_SEEDS] = {0};
+    int64_t lines = 0;
+    l->seeds = 0;
+    FILE *file = fopen(path, "r");
+    DLRM_REQUIRE(file, QEMB_ERR_IO, "ladder: %s: %s", path, strerror(errno));
+    while (fgets(line, sizeof line, file)) {
+        DLRM_TRY(read_line(l, path, ++lines, line, seed));
+    }
+    DLRM_REQUIRE(l->seeds > 0 && lines == (int64_t)l->seeds * l->count, QEMB_ERR_SHAPE, "ladder: %s: %lld results of %d seeds, want %d a seed", path,
+                 (long long)lines, l->seeds, l->count);
+done:
+    if (file) {
+        (void)fclose(file);
+    }
+    return st;
+}
+
 void ladder_print(const ladder *l) {
     double best = 0.0;
     double worst_drop = 0.0;
@@ -46,9 +106,8 @@ void ladder_print(const ladder *l) {
     for (int s = 0; s < l->seeds; s++) {
         best += l->best_auc[s] / (double)l->seeds;
     }
-    (void)printf("%sqemb %s: the quality ladder%s   %lld rows, scored on %lld others, %d seeds, one epoch; the truth itself: AUC %.5f; %.0f s\n\n",
-                 cli_bold(stdout), qemb_version(), cli_plain(stdout), (long long)l->options.data.synthetic, (long long)l->test_rows, l->seeds, best,
-                 l->seconds);
+    (void)printf("%sqemb %s: the quality ladder%s   %lld rows, scored on %lld others, %d seeds, one epoch; the truth itself: AUC %.5f\n\n",
+                 cli_bold(stdout), qemb_version(), cli_plain(stdout), (long long)l->options.data.synthetic, (long long)l->test_rows, l->seeds, best);
     (void)printf("%s%-24s %9s %10s %9s %10s %10s %10s %10s%s\n", cli_bold(stdout), "", "AUC", "- float", "+-", "log loss", "tables", "time", "drop",
                  cli_plain(stdout));
     for (int i = 0; i < l->count; i++) {
@@ -70,6 +129,9 @@ void ladder_print(const ladder *l) {
         }
     }
     (void)printf("\nquantised in training: conversion drop %g\n", worst_drop);
+    if (l->seconds > 0.0) {
+        (void)printf("running time %.0f s\n", l->seconds);
+    }
 }
 
 /* ---- picture ------------------------------------------------------------------------------------------------------------- */

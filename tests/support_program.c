@@ -1,0 +1,42 @@
+/* support_program.c - see support_program.h. */
+#include "support_program.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const char *support_program(void) {
+    static char path[1200];
+    if (!path[0]) {
+        char self[1024];
+        const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+        cr_assert_gt(n, 0);
+        self[n] = 0;
+        for (int i = 0; i < 2; i++) {
+            char *slash = strrchr(self, '/');
+            cr_assert_not_null(slash);
+            *slash = 0;
+        }
+        (void)snprintf(path, sizeof path, "%s/bin/qemb", self);
+    }
+    return path;
+}
+
+int support_shell(char *output, size_t size, const char *command) {
+    char full[8192];
+    const char *mark = strstr(command, "QEMB ");
+    int used = 0;
+    for (; mark; command = mark + 4, mark = strstr(command, "QEMB ")) {
+        used += snprintf(full + used, sizeof full - (size_t)used, "%.*s'%s'", (int)(mark - command), command, support_program());
+        cr_assert_lt((size_t)used, sizeof full);
+    }
+    (void)snprintf(full + used, sizeof full - (size_t)used, "%s", command);
+    FILE *pipe = popen(full, "r");
+    cr_assert_not_null(pipe);
+    const size_t got = fread(output, 1, size - 1, pipe);
+    output[got] = 0;
+    const int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
