@@ -36,8 +36,8 @@ static void count_object(fault_object kind, int64_t by) {
     __atomic_fetch_add(&state.objects[kind], by, __ATOMIC_RELAXED);
 }
 
-static bool due(void) {
-    if (!state.armed) {
+static bool due(fault_entry entry) {
+    if (!state.armed || (state.only && state.only != (int)entry + 1)) {
         return false;
     }
     state.calls++;
@@ -55,7 +55,7 @@ static cl_int note(fault_entry entry, void *caller) {
 /* The code that this call must give, or success. */
 static cl_int hit(fault_entry entry, void *caller) {
     __atomic_fetch_add(&state.reached[entry], 1, __ATOMIC_RELAXED);
-    return !state.asynchronous && due() ? note(entry, caller) : CL_SUCCESS;
+    return !state.asynchronous && due(entry) ? note(entry, caller) : CL_SUCCESS;
 }
 
 #define HIT(name) const cl_int fault = hit(FAULT_##name, __builtin_return_address(0))
@@ -76,7 +76,7 @@ static cl_int hit(fault_entry entry, void *caller) {
 /* An event that a command waits for and that then fails: so does the command, and all behind it. NULL: this one is not to fail. */
 static cl_event gate(cl_command_queue queue, fault_entry entry, void *caller) {
     cl_context context = NULL;
-    if (!state.asynchronous || !due()) {
+    if (!state.asynchronous || !due(entry)) {
         return NULL;
     }
     (void)note(entry, caller);

@@ -81,6 +81,7 @@ typedef struct fault_state {
     int64_t at;        /* the call that fails, from 1, counted since calls was set to 0 */
     int code;          /* number of the code in the entry's list, modulo its length */
     bool persistent;   /* every call from that one on */
+    int only;          /* entry + 1: calls of that entry alone are counted and fail; 0: of all */
     bool asynchronous; /* that command is accepted and fails on the device; calls that are no commands are not counted */
     fault_log log;     /* what clGetProgramBuildInfo gives as the log */
     cl_uint fake_param; /* clGetDeviceInfo answers `fake_value` to this question */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_BYTES = 4096, PAIRS_TOGETHER = 64 };
+enum { MOST_BYTES = 8192, PAIRS_TOGETHER = 64 };
 
 typedef struct run {
     walk *w, *twin;

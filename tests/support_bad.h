@@ -58,7 +58,7 @@ typedef struct bad_report {
 void bad_run(walk *w, walk *twin, const bad_call *calls, int count, int stride, bad_report *report);
 
 /* The tables (support_bad_*.c). */
-extern const bad_call bad_modules[], bad_lookups[], bad_training[], bad_packed[], bad_contexts[];
-extern const int bad_modules_count, bad_lookups_count, bad_training_count, bad_packed_count, bad_contexts_count;
+extern const bad_call bad_modules[], bad_lookups[], bad_training[], bad_packed[], bad_contexts[], bad_files[];
+extern const int bad_modules_count, bad_lookups_count, bad_training_count, bad_packed_count, bad_contexts_count, bad_files_count;
 
 #endif

@@ -2,6 +2,7 @@
  * device. The layer of fault_layer.h stands between library and driver. */
 #include <criterion/criterion.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,110 @@ static void run(const char *label, const char *family) {
     cr_assert_gt(report.injected, full ? 10000 : 200);
 }
 
+Test(fault_opencl, gpu_family, .timeout = 3600, .description = "fault_opencl: the same in the GPU family") {
+    run("OpenCL, GPU family", "gpu");
+}
+
 Test(fault_opencl, cpu_family, .timeout = 3600, .description = "fault_opencl: any call fails, any code, once or for good: refused, unchanged or lost, no leak") {
     run("OpenCL, CPU family", NULL);
+}
+
+/* What a small training step gives on a context; NaN when a call was refused, and then the sentence says why. */
+static float probe(qemb_context *ctx) {
+    static const int64_t ids[5] = {4, 0, 4, 2, 6}, offsets[2] = {0, 3};
+    float out[2 * 11] = {0}, sum = NAN;
+    qemb_embedding_bag *bag = NULL;
+    qemb_batch *batch = NULL;
+    qemb_buffer *buffer = NULL;
+    qemb_optimizer *sgd = NULL;
+    const qemb_embedding_bag_desc d = {.num_embeddings = 7, .embedding_dim = 11, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit(), .seed = 2};
+    qemb_status st = qemb_embedding_bag_create(ctx, &d, &bag);
+    st = st == QEMB_OK ? qemb_batch_create(ctx, &batch) : st;
+    st = st == QEMB_OK ? qemb_buffer_create(ctx, sizeof out, &buffer) : st;
+    st = st == QEMB_OK ? qemb_optimizer_create(ctx, bag, &(qemb_optimizer_desc){.kind = QEMB_SGD, .lr = 0.5}, &sgd) : st;
+    const qemb_input in = {.indices = ids, .num_indices = 5, .indices_dtype = QEMB_INT64, .offsets = offsets, .num_offsets = 2};
+    st = st == QEMB_OK ? qemb_batch_set(batch, bag, &in) : st;
+    for (int k = 0; k < 2 && st == QEMB_OK; k++) {
+        st = qemb_embedding_bag_forward(bag, batch, buffer);
+        st = st == QEMB_OK ? qemb_embedding_bag_step(bag, batch, buffer, sgd) : st;
+    }
+    st = st == QEMB_OK ? qemb_buffer_read(buffer, 0, sizeof out, out) : st;
+    if (st == QEMB_OK) {
+        sum = 0.0f;
+        for (int k = 0; k < 22; k++) {
+            sum += out[k] * (float)(k + 1);
+        }
+    }
+    qemb_optimizer_destroy(sgd);
+    qemb_buffer_destroy(buffer);
+    qemb_batch_destroy(batch);
+    qemb_embedding_bag_destroy(bag);
+    return sum;
+}
+
+Test(fault_opencl, odd_devices, .timeout = 600, .description = "fault_opencl: a device that tells odd things of itself, the same bits or a refusal") {
+    static const struct {
+        cl_uint question;
+        uint64_t answers[5];
+    } odd[] = {
+        {CL_DEVICE_MAX_WORK_GROUP_SIZE, {0, 1, 16, 64, UINT64_MAX}},
+        {CL_DEVICE_MAX_COMPUTE_UNITS, {0, 1, 7, 100000, UINT32_MAX}},
+        {CL_DEVICE_MAX_MEM_ALLOC_SIZE, {0, 1, 1000, 1u << 20, UINT64_MAX}},
+        {CL_DEVICE_GLOBAL_MEM_SIZE, {0, 1, 1u << 20, UINT64_MAX, INT64_MAX}},
+        {CL_DEVICE_SINGLE_FP_CONFIG, {0, CL_FP_DENORM, CL_FP_FMA, UINT64_MAX, CL_FP_INF_NAN}},
+        {CL_DEVICE_TYPE, {0, CL_DEVICE_TYPE_GPU, CL_DEVICE_TYPE_ACCELERATOR, CL_DEVICE_TYPE_CPU | CL_DEVICE_TYPE_GPU, UINT64_MAX}},
+    };
+    qemb_context *ctx = NULL;
+    cr_assert_eq(qemb_context_create("reference", &ctx), QEMB_OK);
+    const float want = probe(ctx);
+    qemb_context_destroy(ctx);
+    cr_assert(want == want);
+    int right_ones = 0, refused = 0;
+    for (size_t q = 0; q < sizeof odd / sizeof *odd; q++) {
+        for (int a = 0; a < 5; a++) {
+            ctx = NULL;
+            layer->fake_param = odd[q].question;
+            layer->fake_value = odd[q].answers[a];
+            const qemb_status st = qemb_context_create("opencl", &ctx);
+            const float got = st == QEMB_OK ? probe(ctx) : NAN;
+            layer->fake_param = 0;
+            right_ones += got == want;
+            refused += got != got;
+            cr_expect(got == want || got != got, "question %#x answered by %#llx: %g, want %g", odd[q].question, (unsigned long long)odd[q].answers[a],
+                      (double)got, (double)want);
+            cr_expect(got == got || strlen(qemb_last_error()) > 10, "a refusal has a sentence");
+            qemb_context_destroy(ctx);
+            cr_expect_null(leaks(), "objects are left");
+        }
+    }
+    (void)printf("odd devices: %d right, %d refused\n", right_ones, refused);
+    cr_assert(right_ones >= 20 && refused >= 2);
+}
+
+Test(fault_opencl, build_logs, .timeout = 300, .description = "fault_opencl: kernels do not build and the log is empty, huge or without an end: BUILD, and a sentence") {
+    for (int log = FAULT_LOG_UNENDED; log <= FAULT_LOG_HUGE; log++) {
+        for (int k = 1; k <= 3; k += 2) { /* the first build of a context, and the first of a module */
+            qemb_context *ctx = NULL;
+            layer->log = (fault_log)log;
+            arm(k, 2, TORTURE_FOR_GOOD); /* CL_BUILD_PROGRAM_FAILURE */
+            layer->only = FAULT_clBuildProgram + 1;
+            qemb_status st = qemb_context_create("opencl", &ctx);
+            if (st == QEMB_OK) {
+                const float got = probe(ctx);
+                cr_expect(got != got);
+                cr_expect_not_null(strstr(qemb_context_build_log(ctx), "with -"), "the log begins with the kernel and its options");
+            } else {
+                cr_expect_eq(st, QEMB_ERR_BUILD, "%s", qemb_status_name(st));
+            }
+            cr_expect(disarm());
+            layer->only = 0;
+            cr_expect_not_null(strstr(qemb_last_error(), "does not build"), "%s", qemb_last_error());
+            if (ctx) {
+                const float got = probe(ctx);
+                cr_expect(got == got, "and builds later: %s", qemb_last_error());
+            }
+            qemb_context_destroy(ctx);
+            cr_expect_null(leaks(), "objects are left");
+        }
+    }
 }

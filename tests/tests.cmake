@@ -61,6 +61,8 @@ add_library(fault_layer MODULE tests/fault_layer.c)
 target_link_libraries(fault_layer PRIVATE qemb_flags)
 set_source_files_properties(tests/support_layer.c PROPERTIES COMPILE_DEFINITIONS "QEMB_FAULT_LAYER=\"$<TARGET_FILE:fault_layer>\"")
 add_dependencies(test_fault_opencl fault_layer)
+target_link_options(test_io_crash PRIVATE LINKER:--wrap=open LINKER:--wrap=write LINKER:--wrap=pwrite LINKER:--wrap=pread LINKER:--wrap=fsync
+  LINKER:--wrap=close LINKER:--wrap=rename LINKER:--wrap=fchmod)
 # Memory runs out: the library's allocations, and only those, go through the test. The driver's do not.
 add_dependencies(test_fault_memory fault_layer)
 target_link_options(test_fault_memory PRIVATE

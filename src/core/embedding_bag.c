@@ -210,6 +210,10 @@ qemb_status qemb_embedding_bag_info(const qemb_embedding_bag *bag, qemb_bag_info
     if (!bag || !info) {
         return qemb__fail(QEMB_ERR_ARG, "embedding_bag_info: %s is NULL", bag ? "info" : "bag");
     }
+    const qemb_status st = qemb__enter(bag->ctx, "embedding_bag_info");
+    if (st != QEMB_OK) {
+        return st;
+    }
     const qemb__tables *s = bag->tables;
     *info = (qemb_bag_info){.num_tables = s->num_tables, .num_features = s->num_features, .output_dim = s->output_dim, .options = bag->options,
                             .pooled = bag->pooled, .forwards = bag->forwards};
@@ -217,6 +221,7 @@ qemb_status qemb_embedding_bag_info(const qemb_embedding_bag *bag, qemb_bag_info
         info->weight_bytes += s->slab[n].elements * (int64_t)sizeof(float);
         info->state_bytes += s->slab[n].state ? s->slab[n].rows * (int64_t)sizeof(q_state) : 0;
     }
+    qemb__leave(bag->ctx);
     return QEMB_OK;
 }
 
@@ -236,12 +241,17 @@ qemb_status qemb_embedding_bag_table(const qemb_embedding_bag *bag, int32_t tabl
     if (st != QEMB_OK || !d) {
         return st != QEMB_OK ? st : qemb__fail(QEMB_ERR_ARG, "embedding_bag_table: desc is NULL");
     }
+    st = qemb__enter(bag->ctx, "embedding_bag_table");
+    if (st != QEMB_OK) {
+        return st;
+    }
     const q_table *t = &bag->tables->table[table];
     *d = (qemb_table_desc){.num_embeddings = t->rows, .embedding_dim = t->dim, .has_padding_idx = t->padding_idx >= 0, .name = bag->tables->name[table],
                            .padding_idx = t->padding_idx >= 0 ? t->padding_idx : 0, .has_max_norm = (t->flags & (Q_HAS_NORM | Q_CLIPS_WEIGHT)) != 0, .max_norm = t->max_norm,
                            .norm_type = t->norm_type, .qconfig = bag->qconfig[table]};
     d->qconfig.observer_off = !(t->flags & Q_OBSERVER_ON);
     d->qconfig.fake_quant_off = !(t->flags & Q_FAKE_QUANT_ON);
+    qemb__leave(bag->ctx);
     return QEMB_OK;
 }
 

@@ -196,7 +196,9 @@ qemb_status qemb_optimizer_set_lr(qemb_optimizer *o, double lr) {
     REQUIRE(o, QEMB_ERR_ARG, "optimizer_set_lr: optimizer is NULL");
     REQUIRE(isfinite(lr), QEMB_ERR_NONFINITE, "optimizer_set_lr: lr=%g, want a finite number", lr);
     REQUIRE(lr >= 0.0, QEMB_ERR_RANGE, "optimizer_set_lr: lr=%g, want >= 0", lr);
+    TRY(qemb__enter(o->ctx, "optimizer_set_lr"));
     o->desc.lr = lr;
+    qemb__leave(o->ctx);
 done:
     return st;
 }
@@ -205,7 +207,9 @@ qemb_status qemb_optimizer_set_steps(qemb_optimizer *o, int64_t steps) {
     qemb_status st = QEMB_OK;
     REQUIRE(o, QEMB_ERR_ARG, "optimizer_set_steps: optimizer is NULL");
     REQUIRE(steps >= 0, QEMB_ERR_RANGE, "optimizer_set_steps: steps=%lld, want >= 0", (long long)steps);
+    TRY(qemb__enter(o->ctx, "optimizer_set_steps"));
     o->steps = steps;
+    qemb__leave(o->ctx);
 done:
     return st;
 }
@@ -213,6 +217,10 @@ done:
 qemb_status qemb_optimizer_info_get(const qemb_optimizer *o, qemb_optimizer_info *info) {
     if (!o || !info) {
         return qemb__fail(QEMB_ERR_ARG, "optimizer_info_get: %s is NULL", o ? "info" : "optimizer");
+    }
+    const qemb_status st = qemb__enter(o->ctx, "optimizer_info_get");
+    if (st != QEMB_OK) {
+        return st;
     }
     *info = (qemb_optimizer_info){.bag = o->bag, .kind = o->desc.kind, .lr = o->desc.lr, .steps = o->steps, .desc = o->desc, .num_arrays = o->num_arrays};
     for (int32_t k = 0; k < o->num_arrays; k++) {
@@ -223,6 +231,7 @@ qemb_status qemb_optimizer_info_get(const qemb_optimizer *o, qemb_optimizer_info
             info->state_bytes += (int64_t)arrays[n]->bytes;
         }
     }
+    qemb__leave(o->ctx);
     return QEMB_OK;
 }
 

@@ -10,6 +10,10 @@ qemb_status qemb_embedding_bag_get_progress(const qemb_embedding_bag *bag, int32
     if (st != QEMB_OK || !progress) {
         return st != QEMB_OK ? st : qemb__fail(QEMB_ERR_ARG, "embedding_bag_get_progress: progress is NULL");
     }
+    st = qemb__enter(bag->ctx, "embedding_bag_get_progress");
+    if (st != QEMB_OK) {
+        return st;
+    }
     const q_table *t = &bag->tables->table[table];
     *progress = (qemb_table_progress){.observations = qemb__table_observations(t, bag->forwards), .eps = t->eps,
                                       .observer_on = (t->flags & Q_OBSERVER_ON) != 0, .fake_quant_on = (t->flags & Q_FAKE_QUANT_ON) != 0};
@@ -17,6 +21,7 @@ qemb_status qemb_embedding_bag_get_progress(const qemb_embedding_bag *bag, int32
         progress->fake_quant_from = bag->schedule[table].fake_quant_from;
         progress->observer_until = bag->schedule[table].observer_until;
     }
+    qemb__leave(bag->ctx);
     return QEMB_OK;
 }
 

@@ -6,7 +6,7 @@
 
 #include "opencl/opencl.h"
 
-enum { MAX_PLATFORMS = 16, MAX_DEVICES = 32, MAX_FOUND = 64 };
+enum { MAX_PLATFORMS = 16, MAX_DEVICES = 32, MAX_FOUND = 64, GPU_GROUP = 128 }; /* kernels of the GPU family have groups of up to 128 */
 
 typedef struct found_device {
     cl_platform_id platform;
@@ -166,6 +166,7 @@ qemb_status qemb__cl_describe(qemb_context *ctx) {
     cl->compute_units = units ? (int64_t)units : 1;
     cl->max_local = cl->max_local ? cl->max_local : 1;
     cl->is_cpu = family && strcmp(family, "gpu") == 0 ? false : family && strcmp(family, "cpu") == 0 ? true : (type & CL_DEVICE_TYPE_CPU) != 0;
+    cl->is_cpu = cl->is_cpu || cl->max_local < GPU_GROUP;
     cl->force_local = local ? (size_t)strtoul(local, NULL, 10) : 0;
     if (limit && strtoll(limit, NULL, 10) > 0) {
         allocation = (cl_ulong)strtoll(limit, NULL, 10);
