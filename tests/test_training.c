@@ -210,51 +210,52 @@ Test(training, refused,
     cr_assert_gt(refusals, 100);
 }
 
+static const struct {
+    qemb_optimizer_desc d;
+    qemb_status status;
+    const char *word;
+} impossible[] = {
+    {{.kind = (qemb_optimizer_kind)8}, QEMB_ERR_ARG, "kind=8"},
+    {{.kind = (qemb_optimizer_kind)-1}, QEMB_ERR_ARG, "kind=-1"},
+    {{.lr = NAN}, QEMB_ERR_NONFINITE, "lr="},
+    {{.lr = INFINITY}, QEMB_ERR_NONFINITE, "lr=inf"},
+    {{.lr = -0.1}, QEMB_ERR_RANGE, "lr=-0.1"},
+    {{.kind = QEMB_ADAGRAD, .eps = -1e-8}, QEMB_ERR_RANGE, "eps=-1e-08"},
+    {{.kind = QEMB_ADAM, .eps = NAN}, QEMB_ERR_NONFINITE, "eps="},
+    {{.kind = QEMB_ADAM, .beta1 = 1.0}, QEMB_ERR_RANGE, "beta1=1"},
+    {{.kind = QEMB_ADAM, .beta2 = 1.5}, QEMB_ERR_RANGE, "beta2=1.5"},
+    {{.kind = QEMB_ADAM, .beta2 = -0.5}, QEMB_ERR_RANGE, "beta2=-0.5"},
+    {{.kind = QEMB_SGD, .momentum = -0.9}, QEMB_ERR_RANGE, "momentum=-0.9"},
+    {{.kind = QEMB_SGD, .eps = 1e-8}, QEMB_ERR_RANGE, "eps=1e-08"},
+    {{.kind = QEMB_ADAGRAD, .momentum = 0.9}, QEMB_ERR_RANGE, "momentum=0.9"},
+    {{.kind = QEMB_ADAGRAD, .weight_decay = 0.1}, QEMB_ERR_RANGE, "weight_decay=0.1"},
+    {{.kind = QEMB_ADAGRAD, .lr_decay = -0.1}, QEMB_ERR_RANGE, "lr_decay=-0.1"},
+    {{.kind = QEMB_SGD, .lr_decay = 0.1}, QEMB_ERR_RANGE, "lr_decay=0.1"},
+    {{.kind = QEMB_SGD, .initial_accumulator_value = 0.1}, QEMB_ERR_RANGE, "initial_accumulator_value"},
+    {{.kind = QEMB_SGD, .max_norm = 1.0}, QEMB_ERR_RANGE, "max_norm"},
+    {{.kind = QEMB_ROWWISE_ADAGRAD, .max_norm = NAN}, QEMB_ERR_NONFINITE, "max_norm"},
+    {{.kind = QEMB_LARS_SGD, .trust = -1.0}, QEMB_ERR_RANGE, "trust=-1"},
+    {{.kind = QEMB_SGD, .trust = 1.0}, QEMB_ERR_RANGE, "trust=1"},
+    {{.kind = QEMB_SGD, .nesterov = true}, QEMB_ERR_RANGE, "nesterov"},
+    {{.kind = QEMB_SGD, .nesterov = true, .momentum = 0.9, .dampening = 0.1}, QEMB_ERR_RANGE, "nesterov"},
+    {{.kind = QEMB_SGD, .clip = (qemb_clip)3, .clip_limit = 1.0}, QEMB_ERR_ARG, "clip=3"},
+    {{.kind = QEMB_SGD, .clip = QEMB_CLIP_NORM}, QEMB_ERR_RANGE, "clip_limit=0"},
+    {{.kind = QEMB_SGD, .clip_limit = 1.0}, QEMB_ERR_RANGE, "clip_limit=1"},
+    {{.kind = QEMB_SGD, .clip = QEMB_CLIP_VALUE, .clip_limit = INFINITY}, QEMB_ERR_NONFINITE, "clip_limit=inf"},
+    {{.kind = QEMB_ADAM, .decay = QEMB_DECAY_DECOUPLED}, QEMB_ERR_RANGE, "decay=1"},
+    {{.kind = QEMB_ROWWISE_ADAGRAD, .decay = (qemb_decay)2}, QEMB_ERR_ARG, "decay=2"},
+    {{.kind = QEMB_ADAM, .form = QEMB_SGD_DENSE}, QEMB_ERR_RANGE, "form=1"},
+    {{.kind = QEMB_SGD, .form = (qemb_sgd_form)2}, QEMB_ERR_ARG, "form=2"},
+};
+
 Test(training, refused_optimizers,
      .description = "training: optimisers with NaN, negative, unused or contradicting numbers, a status and a sentence, no optimiser made") {
-    static const struct {
-        qemb_optimizer_desc d;
-        qemb_status status;
-        const char *word;
-    } cases[] = {
-        {{.kind = (qemb_optimizer_kind)8}, QEMB_ERR_ARG, "kind=8"},
-        {{.kind = (qemb_optimizer_kind)-1}, QEMB_ERR_ARG, "kind=-1"},
-        {{.lr = NAN}, QEMB_ERR_NONFINITE, "lr="},
-        {{.lr = INFINITY}, QEMB_ERR_NONFINITE, "lr=inf"},
-        {{.lr = -0.1}, QEMB_ERR_RANGE, "lr=-0.1"},
-        {{.kind = QEMB_ADAGRAD, .eps = -1e-8}, QEMB_ERR_RANGE, "eps=-1e-08"},
-        {{.kind = QEMB_ADAM, .eps = NAN}, QEMB_ERR_NONFINITE, "eps="},
-        {{.kind = QEMB_ADAM, .beta1 = 1.0}, QEMB_ERR_RANGE, "beta1=1"},
-        {{.kind = QEMB_ADAM, .beta2 = 1.5}, QEMB_ERR_RANGE, "beta2=1.5"},
-        {{.kind = QEMB_ADAM, .beta2 = -0.5}, QEMB_ERR_RANGE, "beta2=-0.5"},
-        {{.kind = QEMB_SGD, .momentum = -0.9}, QEMB_ERR_RANGE, "momentum=-0.9"},
-        {{.kind = QEMB_SGD, .eps = 1e-8}, QEMB_ERR_RANGE, "eps=1e-08"},
-        {{.kind = QEMB_ADAGRAD, .momentum = 0.9}, QEMB_ERR_RANGE, "momentum=0.9"},
-        {{.kind = QEMB_ADAGRAD, .weight_decay = 0.1}, QEMB_ERR_RANGE, "weight_decay=0.1"},
-        {{.kind = QEMB_ADAGRAD, .lr_decay = -0.1}, QEMB_ERR_RANGE, "lr_decay=-0.1"},
-        {{.kind = QEMB_SGD, .lr_decay = 0.1}, QEMB_ERR_RANGE, "lr_decay=0.1"},
-        {{.kind = QEMB_SGD, .initial_accumulator_value = 0.1}, QEMB_ERR_RANGE, "initial_accumulator_value"},
-        {{.kind = QEMB_SGD, .max_norm = 1.0}, QEMB_ERR_RANGE, "max_norm"},
-        {{.kind = QEMB_ROWWISE_ADAGRAD, .max_norm = NAN}, QEMB_ERR_NONFINITE, "max_norm"},
-        {{.kind = QEMB_LARS_SGD, .trust = -1.0}, QEMB_ERR_RANGE, "trust=-1"},
-        {{.kind = QEMB_SGD, .trust = 1.0}, QEMB_ERR_RANGE, "trust=1"},
-        {{.kind = QEMB_SGD, .nesterov = true}, QEMB_ERR_RANGE, "nesterov"},
-        {{.kind = QEMB_SGD, .nesterov = true, .momentum = 0.9, .dampening = 0.1}, QEMB_ERR_RANGE, "nesterov"},
-        {{.kind = QEMB_SGD, .clip = (qemb_clip)3, .clip_limit = 1.0}, QEMB_ERR_ARG, "clip=3"},
-        {{.kind = QEMB_SGD, .clip = QEMB_CLIP_NORM}, QEMB_ERR_RANGE, "clip_limit=0"},
-        {{.kind = QEMB_SGD, .clip_limit = 1.0}, QEMB_ERR_RANGE, "clip_limit=1"},
-        {{.kind = QEMB_SGD, .clip = QEMB_CLIP_VALUE, .clip_limit = INFINITY}, QEMB_ERR_NONFINITE, "clip_limit=inf"},
-        {{.kind = QEMB_ADAM, .decay = QEMB_DECAY_DECOUPLED}, QEMB_ERR_RANGE, "decay=1"},
-        {{.kind = QEMB_ROWWISE_ADAGRAD, .decay = (qemb_decay)2}, QEMB_ERR_ARG, "decay=2"},
-        {{.kind = QEMB_ADAM, .form = QEMB_SGD_DENSE}, QEMB_ERR_RANGE, "form=1"},
-        {{.kind = QEMB_SGD, .form = (qemb_sgd_form)2}, QEMB_ERR_ARG, "form=2"},
-    };
     const op_row_update op = small_case(QEMB_PARTIAL_ROWWISE_ADAM, 1);
     setting s;
     open_setting(&s, &reference, &op);
-    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    for (size_t k = 0; k < sizeof impossible / sizeof *impossible; k++) {
         qemb_optimizer *none = NULL;
-        expect_refused(qemb_optimizer_create(s.r.ctx, s.r.bag, &cases[k].d, &none), cases[k].status, cases[k].word);
+        expect_refused(qemb_optimizer_create(s.r.ctx, s.r.bag, &impossible[k].d, &none), impossible[k].status, impossible[k].word);
         cr_assert_null(none);
     }
     qemb_optimizer_info info;
