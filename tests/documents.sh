@@ -48,7 +48,11 @@ check_blocks() { # PAGE
         '<!-- file: '*) sed 1d "$file" | cmp -s - "$block" || fail "$1: a block differs from $file" ;;
         '<!-- output: '*)
             name=$(basename "$file" .c)
+<<<<<<< HEAD
             "$build/examples/$name" >"$work/out" 2>"$work/log"
+=======
+            "$build/examples/$name" >"$work/out" 2>&1
+>>>>>>> 02cd117 (bench: example programs, each of one thing, built and run by the tests; tests: every block, link and option of the documents is checked)
             cmp -s "$work/out" "$block" || { fail "$1: $name prints something else:"; diff "$block" "$work/out"; } ;;
         *) case $block in *.c) compile "$block" "a block of $1" ;; esac ;;
         esac
