@@ -22,7 +22,7 @@ static const char help_tail[] =
     "            --optimizer sgd (adagrad, rowwise_adagrad, sparse_adam, adam, partial_rowwise_adam, lamb, lars_sgd)\n"
     "timing      --runs N (30, fewer when slow)  --repeat (one batch, hot caches)  --flush MIB (cold caches)\n"
     "            --compare float|memoryless|pipeline|copy|yardstick   15 pairs or more, in turns; ratio: median of time / time of the other\n"
-    "output      --json (one object a line, the picked variant last)  --only TEXT (shapes whose name holds it)  --device NAME\n"
+    "output      --json (one object a line, the picked variant last)  --only TEXT,... (shapes whose name holds one; --full keeps the other results)  --device NAME\n"
     "\n"
     "GB/s counts the fewest bytes the work must move; share and rows divide by the bandwidth of a copy and of random rows as wide as the\n"
     "table's, measured in the same run; FBGEMM is GB/s by its byte rule. copy has the reads and writes of packing; yardstick is hand-written\n"
@@ -93,6 +93,18 @@ static int measure(const bench_command *c, sink *s) {
     return code;
 }
 
+/* Whether one of the texts, separated by commas, is in the name. */
+static bool named(const char *name, const char *texts) {
+    char copy[512];
+    (void)snprintf(copy, sizeof copy, "%s", texts);
+    for (char *rest = copy, *text; (text = strsep(&rest, ",")) != NULL;) {
+        if (*text && strstr(name, text)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A line "NAME OPERATION options" under the options of the command line; '#' starts a comment. */
 static int run_line(char *line, const bench_command *base, sink *s) {
     enum { MAX_WORDS = 64 };
@@ -104,7 +116,7 @@ static int run_line(char *line, const bench_command *base, sink *s) {
             words[count++] = word;
         }
     }
-    if (count == 0 || (base->only && !strstr(words[0], base->only))) {
+    if (count == 0 || (base->only && !named(words[0], base->only))) {
         return CLI_DONE;
     }
     words[count] = NULL;
@@ -132,6 +144,36 @@ static int run_file(const char *path, const bench_command *base, sink *s) {
     return code;
 }
 
+/* Rows of the results kept so far whose shapes were not measured anew go behind the new ones; results of other columns are dropped. */
+static void keep_other_shapes(const sink *s) {
+    char line[2048], header[2048], mark[160];
+    FILE *kept = fopen(s->path, "r");
+    FILE *new_rows = fopen(s->temporary, "r");
+    char *text = bench_alloc(1 << 22, 1);
+    if (kept && new_rows) {
+        text[fread(text, 1, (1 << 22) - 1, new_rows)] = 0;
+        const bool same_columns = fgets(header, sizeof header, kept) && strncmp(text, header, strlen(header)) == 0;
+        while (same_columns && fgets(line, sizeof line, kept)) {
+            const char *shape = strchr(line, '\t');
+            shape = shape ? strchr(shape + 1, '\t') : NULL;
+            const char *end = shape ? strchr(shape, ':') : NULL;
+            if (end && end - shape < 128) {
+                (void)snprintf(mark, sizeof mark, "%.*s", (int)(end - shape) + 1, shape);
+                if (!strstr(text, mark)) {
+                    (void)fputs(line, s->file);
+                }
+            }
+        }
+    }
+    if (kept) {
+        (void)fclose(kept);
+    }
+    if (new_rows) {
+        (void)fclose(new_rows);
+    }
+    free(text);
+}
+
 static int run_full(const bench_command *base, sink *s) {
     char pattern[1024];
     glob_t found = {0};
@@ -145,6 +187,9 @@ static int run_full(const bench_command *base, sink *s) {
     }
     globfree(&found);
     if (s->file) {
+        if (base->only) {
+            keep_other_shapes(s);
+        }
         bool good = fclose(s->file) == 0 && code == CLI_DONE;
         if (!good || rename(s->temporary, s->path) != 0) {
             (void)remove(s->temporary);
@@ -159,7 +204,7 @@ int cli_bench(int argc, char **argv) {
     bench_command *command = bench_alloc(1, sizeof *command);
     bench_options_default(&command->options);
     int code = bench_parse(argc, argv, NULL, command);
-    sink s = {.json = command->json, .folder = command->only ? NULL : command->full}; /* a part never replaces the kept whole */
+    sink s = {.json = command->json, .folder = command->full};
     if (code == CLI_DONE && command->help) {
         print_help();
     } else if (code == CLI_DONE && command->full) {
