@@ -69,7 +69,7 @@ STRUCTURES = {"qemb_qconfig": QConfig, "qemb_table_desc": TableDesc, "qemb_bag_o
 
 
 def layout_differences(folder):
-    """Where the header's structures and those above differ, in words; None when there is no compiler to ask."""
+    """Where the header's structures and those above differ, in words; None when there is no compiler to ask. `folder`: the library's."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if not compiler:
         return None
@@ -79,11 +79,12 @@ def layout_differences(folder):
         wanted += [(f"offsetof({name}, {field[0]})", getattr(structure, field[0]).offset) for field in structure._fields_]
     for expression, _ in wanted:
         lines.append(f'    printf("%zu\\n", {expression});')
-    with tempfile.TemporaryDirectory() as place:
-        source, program = os.path.join(place, "layout.c"), os.path.join(place, "layout")
+    with tempfile.TemporaryDirectory() as folder_of_program:
+        source, program = os.path.join(folder_of_program, "layout.c"), os.path.join(folder_of_program, "layout")
         with open(source, "w", encoding="utf-8") as file:
             file.write("#include <qemb/qemb.h>\n#include <stddef.h>\n#include <stdio.h>\nint main(void) {\n" + "\n".join(lines) + "\n    return 0;\n}\n")
-        includes = [f"-I{os.path.join(folder, '..', 'include')}", f"-I{os.path.join(folder, 'include')}"]
+        root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+        includes = [f"-I{os.path.join(*place)}" for place in ((root, "include"), (folder, "include"), (root, "build", "include"))]
         built = subprocess.run([compiler, *includes, "-o", program, source], capture_output=True, text=True, check=False)
         if built.returncode:
             return [f"the header does not compile with these fields: {built.stderr.strip().splitlines()[0]}"]
