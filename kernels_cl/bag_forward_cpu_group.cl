@@ -1,4 +1,4 @@
-/* bag_forward_cpu_group.cl - bags of fake-quantised rows, up to GROUP rows at a time, for every width.
+/* bag_forward_cpu_group.cl - bags of fake-quantised rows, up to ROWS rows at a time, for every width.
  *
  * First the ranges of the group's rows: four rows share one transposed reduction, one set of divisions and their latency. Then their
  * elements, CHUNK columns at a time, so that no width needs more than 4 accumulators; the rows lie in the first-level cache by then. The
@@ -7,24 +7,29 @@
  *
  * NaN is not looked for element by element: a NaN stays in its column's sum, an infinity makes its row's width infinite, and grouped()
  * then reports that the bag is to be done again with care. Hence not for the packed arithmetic, max_norm, or lookups without a pool.
- * Knobs    GROUPED 0|1 (set below), GROUP rows, AHEAD */
-#if (USES & (USES_TORCH_CPU | USES_TORCH_CUDA)) && !(USES & USES_NORM) && MODE != Q_MODE_NONE && !defined(Q_SOFT_DIVISION)
+ * Knobs    ROWS of a group, a multiple of 4; 0: this file is not used; AHEAD */
+#ifndef ROWS
+#error "ROWS is set by src/opencl/variants.inc, never here"
+#endif
+#if ROWS > 0
+#if !(USES & (USES_TORCH_CPU | USES_TORCH_CUDA)) || (USES & USES_NORM) || MODE == Q_MODE_NONE || defined(Q_SOFT_DIVISION)
+#error "groups of rows: see above"
+#endif
 #define GROUPED 1
 #define FAKE_QUANTISES(t) ((!(USES & USES_FLOAT) || ((t)->flags & Q_FAKE_QUANT_ON)) && ARITHMETIC(t) != Q_PACKED)
-#define GROUP 32
 #define CHUNK 64
 
 typedef struct group {
-    __global const float *row[GROUP];
-    float scale[GROUP], zero[GROUP], inverse[GROUP];
+    __global const float *row[ROWS];
+    float scale[ROWS], zero[ROWS], inverse[ROWS];
 #if USES & USES_STATE
-    __global const q_state *state[GROUP];
+    __global const q_state *state[ROWS];
 #endif
 #if WEIGHTED
-    float weight[GROUP];
+    float weight[ROWS];
 #endif
 #if MODE == Q_MODE_MAX
-    int position[GROUP];
+    int position[ROWS];
 #endif
 } group;
 
@@ -204,7 +209,7 @@ COLUMNS(4)
 /* The next rows of the bag that count, from position p on; the position behind them. Rows are filled up to a multiple of 4. */
 static inline long group_fill(group *g, span *s, const bag_view v, __global const q_table *t, long p, const long end) {
     int n = 0;
-    for (; p < end && n < GROUP; p++) {
+    for (; p < end && n < ROWS; p++) {
         const long row = v.indices[p];
         if (!counts(v, row)) {
             continue;

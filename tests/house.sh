@@ -120,6 +120,8 @@ self_test() {
     plant memory src/opencl/planted.c 'void *f(void) {\n    return calloc(1, 2);\n}'
     plant launch src/opencl/planted.c 'void f(void) {\n    clEnqueueNDRangeKernel(0, 0, 0);\n}'
     plant silence src/base/planted.c 'void f(void) {\n    fprintf(stderr, "x");\n}'
+    plant silence src/base/log.c 'void f(void) {\n    printf("x");\n}'
+    plant silence src/base/log.c 'void f(void) {\n    fputs("x", stderr);\n}'
     plant silence src/io/planted.c 'void f(void) {\n    abort();\n}'
     plant silence src/reference/planted.c 'void f(void) {\n    printf("x");\n}'
     plant dead src/base/planted.c '#if 0\n#endif'

@@ -707,6 +707,24 @@ QEMB_API qemb_status qemb_packed_batch_set_device(const qemb_packed *packed, qem
  * device is done. */
 QEMB_API qemb_status qemb_packed_forward(qemb_packed *packed, qemb_batch *batch, qemb_buffer *out, qemb_dtype dtype);
 
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Unstable: for benches, tuners and tests; may change with any version
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+/* Which variant of a kernel the last launch of a stem took, with its numbers: "grouped ahead=24 local=16 rows=32". Stems are bag_forward,
+ * row_sort, bag_backward, row_update, row_observe, row_pack, packed_forward. "" before the first launch and for other words; "plain" on the
+ * reference engine. Valid until the next call. Every variant gives the same bits. */
+QEMB_API const char *qemb_context_variant(qemb_context *ctx, const char *stem);
+
+/* Asks for variants by name, from the next launch on: "STEM=NAME[:KNOB=NUMBER...],...", as $QEMB_VARIANT does for every context. A variant that
+ * does not fit a launch is passed over there. NULL or "": the library chooses. Kernels compile at their next use. Errors ARG, UNSUPPORTED
+ * (reference engine). */
+QEMB_API qemb_status qemb_context_force_variant(qemb_context *ctx, const char *variants);
+
+/* Visits the variants of the device's family, best first; able: the device has what the variant needs. */
+typedef void (*qemb_variant_visitor)(void *user, const char *stem, const char *name, bool able);
+QEMB_API qemb_status qemb_context_variants(qemb_context *ctx, qemb_variant_visitor visit, void *user);
+
 #ifdef __cplusplus
 }
 #endif

@@ -138,6 +138,37 @@ const char *qemb_context_build_log(qemb_context *ctx) {
     return log;
 }
 
+const char *qemb_context_variant(qemb_context *ctx, const char *stem) {
+    const char *text = ctx && stem && ctx->ops->variant ? ctx->ops->variant(ctx, stem) : ctx && stem ? "plain" : "";
+    return text ? text : "";
+}
+
+qemb_status qemb_context_force_variant(qemb_context *ctx, const char *variants) {
+    qemb_status st = qemb__enter(ctx, "context_force_variant");
+    if (st != QEMB_OK) {
+        return st;
+    }
+    REQUIRE(ctx->ops->force_variant, QEMB_ERR_UNSUPPORTED, "context_force_variant: the reference engine has nothing to choose");
+    TRY(ctx->ops->force_variant(ctx, variants));
+done:
+    qemb__leave(ctx);
+    return st;
+}
+
+qemb_status qemb_context_variants(qemb_context *ctx, qemb_variant_visitor visit, void *user) {
+    if (!visit) {
+        return qemb__fail(QEMB_ERR_ARG, "context_variants: visit is NULL");
+    }
+    qemb_status st = qemb__enter(ctx, "context_variants");
+    if (st == QEMB_OK) {
+        if (ctx->ops->variants) {
+            ctx->ops->variants(ctx, visit, user);
+        }
+        qemb__leave(ctx);
+    }
+    return st;
+}
+
 qemb_status qemb_devices(qemb_device_visitor visit, void *user) {
     if (!visit) {
         return qemb__fail(QEMB_ERR_ARG, "devices: visit is NULL");

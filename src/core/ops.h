@@ -148,6 +148,11 @@ struct qemb__ops {
     /* compiles what a forward of these packed tables needs */
     qemb_status (*packed_prepare)(qemb_context *ctx, const qemb__tables *tables, bool mapped);
     qemb_status (*packed_forward)(qemb_context *ctx, const qemb__packed_forward_args *args);
+
+    /* as the calls of qemb.h; NULL where there is nothing to choose */
+    const char *(*variant)(qemb_context *ctx, const char *stem); /* NULL: no such stem */
+    qemb_status (*force_variant)(qemb_context *ctx, const char *text);
+    void (*variants)(qemb_context *ctx, qemb_variant_visitor visit, void *user);
 };
 
 /* Opens an engine into a context: fills ops, engine, report. */

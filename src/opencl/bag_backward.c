@@ -30,8 +30,8 @@ static qemb_status launch_rows(qemb_context *ctx, const qemb__bag_backward_args 
     qemb__cl_gradient_add(ctx, &list, &args->source, group);
     add_target(&list, args->want, out);
     qemb__cl_arg(&list, sizeof a, &a);
-    TRY(qemb__cl_launch_lanes(ctx, kernel, &list, qemb__max_i64(args->source.batch->shape.lookups, 1),
-                              qemb__cl_gradient_lanes(ctx->engine, s)));
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, s, Q_SGD);
+    TRY(qemb__cl_launch_lanes(ctx, kernel, &list, qemb__max_i64(args->source.batch->shape.lookups, 1), pick, qemb__cl_gradient_lanes(pick, s)));
 done:
     return st;
 }
@@ -50,7 +50,7 @@ static qemb_status dense(qemb_context *ctx, const qemb__bag_backward_args *args)
     qemb__cl_arg_buffer(&list, args->source.batch->status);
     qemb__cl_arg(&list, sizeof a, &a);
     qemb__cl_arg(&list, sizeof count, &count);
-    TRY(qemb__cl_launch_lanes(ctx, kernel, &list, count, 1));
+    TRY(qemb__cl_launch_lanes(ctx, kernel, &list, count, qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->source.tables, Q_SGD), 1));
     TRY(launch_rows(ctx, args, Q_INTO_TABLE, args->want->dense));
 done:
     return st;
@@ -62,6 +62,7 @@ static qemb_status lookups(qemb_context *ctx, const qemb__bag_backward_args *arg
     const int32_t group = s->table[args->want->table].group;
     const q_bag_backward a = arguments(args, group, Q_INTO_LOOKUPS, args->want->coo_values);
     const int64_t chunks = qemb__max_i64(qemb__ceil_div(args->source.batch->shape.lookups, QEMB__SLOT_CHUNK), 1);
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, s, Q_SGD);
     qemb__cl_args count = {0};
     qemb__cl_args emit = {0};
     cl_kernel kernel = NULL;
@@ -70,19 +71,20 @@ static qemb_status lookups(qemb_context *ctx, const qemb__bag_backward_args *arg
     qemb__cl_gradient_add(ctx, &count, &args->source, group);
     qemb__cl_arg_buffer(&count, args->source.work->slots);
     qemb__cl_arg(&count, sizeof a, &a);
-    TRY(qemb__cl_launch_lanes(ctx, kernel, &count, chunks, 1));
+    TRY(qemb__cl_launch_lanes(ctx, kernel, &count, chunks, pick, 1));
     TRY(qemb__cl_gradient_kernel(ctx, &args->source, qemb__cl_slabs(s, group), "emit_lookups", &kernel));
     qemb__cl_gradient_add(ctx, &emit, &args->source, group);
     qemb__cl_arg_buffer(&emit, args->source.work->slots);
     add_target(&emit, args->want, args->want->coo_values);
     qemb__cl_arg(&emit, sizeof a, &a);
-    TRY(qemb__cl_launch_lanes(ctx, kernel, &emit, chunks, 1));
+    TRY(qemb__cl_launch_lanes(ctx, kernel, &emit, chunks, pick, 1));
 done:
     return st;
 }
 
 static qemb_status weights(qemb_context *ctx, const qemb__bag_backward_args *args) {
     const qemb__tables *s = args->source.tables;
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, s, Q_SGD);
     qemb_status st = QEMB_OK;
     for (int32_t group = 0; group < s->num_groups; group++) {
         const q_bag_backward a = arguments(args, group, 0, args->want->per_sample_weights);
@@ -92,7 +94,7 @@ static qemb_status weights(qemb_context *ctx, const qemb__bag_backward_args *arg
         qemb__cl_gradient_add(ctx, &list, &args->source, group);
         qemb__cl_arg_buffer(&list, args->want->per_sample_weights);
         qemb__cl_arg(&list, sizeof a, &a);
-        TRY(qemb__cl_launch_lanes(ctx, kernel, &list, qemb__max_i64(args->source.batch->shape.lookups, 1), 1));
+        TRY(qemb__cl_launch_lanes(ctx, kernel, &list, qemb__max_i64(args->source.batch->shape.lookups, 1), pick, 1));
     }
 done:
     return st;

@@ -4,7 +4,7 @@
 
 #include "opencl/opencl.h"
 
-enum { WIDE_BLOCKS = 17, MAX_PIECES = 3 * (WIDE_BLOCKS + 1) + 4 };
+enum { WIDE_BLOCKS = 17, MAX_PIECES = 3 * (WIDE_BLOCKS + 1) + 4, MAX_LANES = 32, MAX_CHUNKS = 8 };
 
 /* Blocks of 16 that a row takes in the CPU family: 0 below 16 columns, 17 above 256. */
 static int blocks_of(int32_t dim) {
@@ -12,7 +12,7 @@ static int blocks_of(int32_t dim) {
 }
 
 /* The CPU family's program: head, the body once for each width, the kernel. */
-static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const char *options, cl_kernel *kernel) {
+static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const qemb__pick *pick, const char *options, cl_kernel *kernel) {
     static const char *const defines[WIDE_BLOCKS + 1] = {
         "#define BLOCKS 0\n",  "#define BLOCKS 1\n",  "#define BLOCKS 2\n",  "#define BLOCKS 3\n",  "#define BLOCKS 4\n",  "#define BLOCKS 5\n",
         "#define BLOCKS 6\n",  "#define BLOCKS 7\n",  "#define BLOCKS 8\n",  "#define BLOCKS 9\n",  "#define BLOCKS 10\n", "#define BLOCKS 11\n",
@@ -39,7 +39,8 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const ch
     }
     pieces[n++] = "bag_forward_cpu_main.cl";
     char all[QEMB__CL_OPTIONS];
-    int at = snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=24 -DWIDTHS=%u", options, widths);
+    int at = snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=%d -DROWS=%d -DWIDTHS=%u", options, pick->knob[QEMB__KNOB_AHEAD],
+                      pick->knob[QEMB__KNOB_ROWS], widths);
     for (int k = 0; k <= WIDE_BLOCKS; k++) {
         if (widths >> k & 1) {
             at += snprintf(all + at, sizeof all - (size_t)at, " -DDIM_%d=%d", k, (int)dims[k]);
@@ -50,53 +51,62 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const ch
 
 /* How the GPU family maps a module: lanes a bag, columns a lane. */
 typedef struct gpu_shape {
-    int lanes, vector, chunks, unroll, group, reduce;
+    int lanes, vector, chunks, unroll;
 } gpu_shape;
 
-/* out_at: where the output starts, in floats. A caller's buffer may start anywhere. */
-static gpu_shape shape_gpu(const qemb__cl *cl, const qemb__tables *s, int64_t out_at) {
-    gpu_shape g = {.lanes = 1, .vector = out_at % 4 ? 1 : 4, .reduce = cl->shuffle};
-    for (int32_t t = 0; t < s->num_tables; t++) {
-        if (s->table[t].dim % 4 || s->table[t].base % 4) {
-            g.vector = 1; /* a row may start anywhere: one float a load */
-        }
-    }
-    while (g.lanes < 32 && g.lanes * g.vector < s->max_dim) {
+static gpu_shape shape_gpu(const qemb__pick *pick, const qemb__tables *s) {
+    gpu_shape g = {.lanes = 1, .vector = pick->knob[QEMB__KNOB_VECTOR], .unroll = pick->knob[QEMB__KNOB_UNROLL]};
+    while (g.lanes * g.vector < s->max_dim && (g.lanes < pick->knob[QEMB__KNOB_LANES] || (g.lanes < MAX_LANES && s->max_dim > MAX_CHUNKS * g.lanes * g.vector))) {
         g.lanes *= 2;
     }
-    g.chunks = (s->max_dim + g.lanes * g.vector - 1) / (g.lanes * g.vector);
-    g.chunks = g.chunks > 8 ? 0 : g.chunks;
-    g.unroll = g.reduce == 0 || g.chunks == 0 ? 1 : g.chunks > 2 ? 2 : 4;
-    g.group = g.reduce == 0 ? 64 : 128;
+    g.chunks = pick->knob[QEMB__KNOB_WIDE] ? 0 : (s->max_dim + g.lanes * g.vector - 1) / (g.lanes * g.vector);
+    g.unroll = g.unroll < 1 ? 1 : g.chunks > 2 && g.unroll > 2 ? 2 : g.unroll;
     return g;
 }
 
-static qemb_status gpu_kernel(qemb_context *ctx, const qemb__tables *s, const char *options, int64_t out_at, cl_kernel *kernel) {
+static qemb_status gpu_kernel(qemb_context *ctx, const qemb__tables *s, const qemb__pick *pick, const char *options, cl_kernel *kernel) {
     static const char *const pieces[] = {"bag_forward_uses.cl", "lanes_gpu.cl", "bag_forward_gpu.cl", "bag_forward_gpu_main.cl"};
-    const gpu_shape g = shape_gpu(ctx->engine, s, out_at);
+    const gpu_shape g = shape_gpu(pick, s);
     char all[QEMB__CL_OPTIONS + 128];
     (void)snprintf(all, sizeof all, "%s -DQV=float%s -DLANES=%d -DVEC=%d -DCHUNKS=%d -DUNROLL=%d -DGROUP=%d -DREDUCE=%d", options, g.vector == 4 ? "4" : "",
-                   g.lanes, g.vector, g.chunks, g.unroll, g.group, g.reduce);
+                   g.lanes, g.vector, g.chunks, g.unroll, pick->knob[QEMB__KNOB_LOCAL], pick->knob[QEMB__KNOB_REDUCE]);
     return qemb__cl_kernel_pieces(ctx, pieces, 4, "bag_forward", all, kernel);
 }
 
-static qemb_status forward_kernel(qemb_context *ctx, const qemb__tables *s, const qemb__batch_view *b, int slabs, int64_t out_at,
+/* out_at: where the output starts, in floats. A caller's buffer may start anywhere. */
+static const qemb__pick *pick_for(qemb_context *ctx, const qemb__tables *s, int64_t out_at) {
+    const qemb__cl *cl = ctx->engine;
+    const uint32_t torch = QEMB__USES_TORCH_CPU | QEMB__USES_TORCH_CUDA;
+    uint32_t facts = out_at % 4 ? 0 : QEMB__ALIGNED;
+    for (int32_t t = 0; t < s->num_tables; t++) {
+        if (s->table[t].dim % 4 || s->table[t].base % 4) {
+            facts = 0; /* a row may start anywhere: one float a load */
+        }
+    }
+    facts |= (s->max_dim <= MAX_CHUNKS * MAX_LANES * 4 ? QEMB__NARROW4 : 0u) | (s->max_dim <= MAX_CHUNKS * MAX_LANES ? QEMB__NARROW1 : 0u);
+    if ((s->uses & torch) && !(s->uses & QEMB__USES_NORM) && s->mode != Q_MODE_NONE && cl->exact_division) {
+        facts |= QEMB__TORCH_POOL;
+    }
+    return qemb__cl_pick(ctx, QEMB__BAG_FORWARD, facts, s);
+}
+
+static qemb_status forward_kernel(qemb_context *ctx, const qemb__tables *s, const qemb__batch_view *b, int slabs, const qemb__pick *pick,
                                   cl_kernel *kernel) {
     char options[QEMB__CL_OPTIONS];
     (void)snprintf(options, sizeof options, "-DMODE=%d -DWEIGHTED=%d -DUSES=%u -DSLABS=%d -DINDEX=%s -DOFFSET=%s", s->mode, b->weights != NULL, s->uses,
                    slabs, b->indices_64 ? "long" : "int", b->offsets_64 ? "long" : "int");
-    const qemb__cl *cl = ctx->engine;
-    return cl->is_cpu ? cpu_kernel(ctx, s, options, kernel) : gpu_kernel(ctx, s, options, out_at, kernel);
+    return pick->variant->is_cpu ? cpu_kernel(ctx, s, pick, options, kernel) : gpu_kernel(ctx, s, pick, options, kernel);
 }
 
 /* Compiles the forms that a batch from the host takes; others compile at their first use. */
 qemb_status qemb__cl_bag_forward_prepare(qemb_context *ctx, const qemb__tables *s) {
     qemb_status st = QEMB_OK;
     cl_kernel kernel = NULL;
+    const qemb__pick *pick = pick_for(ctx, s, 0);
     for (int32_t g = 0; g < s->num_groups; g++) {
         const int slabs = s->group[g].num_slabs == 1 ? 1 : QEMB__GROUP_SLABS;
         const qemb__batch_view plain = {0};
-        TRY(forward_kernel(ctx, s, &plain, slabs, 0, &kernel));
+        TRY(forward_kernel(ctx, s, &plain, slabs, pick, &kernel));
     }
 done:
     return st;
@@ -111,12 +121,13 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
     a.batch.indices_at = b->indices ? (q_i64)(b->indices->offset / (b->indices_64 ? 8 : 4)) : 0;
     a.batch.offsets_at = b->offsets ? (q_i64)(b->offsets->offset / (b->offsets_64 ? 8 : 4)) : 0;
     a.batch.weights_at = b->weights ? (q_i64)(b->weights->offset / sizeof(float)) : 0;
+    const qemb__pick *pick = pick_for(ctx, s, a.out_at);
     for (int32_t g = 0; g < s->num_groups; g++) {
         const qemb__group *group = &s->group[g];
         const int slabs = group->num_slabs == 1 ? 1 : QEMB__GROUP_SLABS;
         cl_kernel kernel = NULL;
         qemb__cl_args list = {0};
-        TRY(forward_kernel(ctx, s, b, slabs, a.out_at, &kernel));
+        TRY(forward_kernel(ctx, s, b, slabs, pick, &kernel));
         qemb__cl_arg_buffer(&list, s->table_buffer);
         qemb__cl_arg_buffer(&list, s->feature_buffer);
         for (int k = 0; k < slabs; k++) {
@@ -136,9 +147,9 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
         a.num_features = group->num_features;
         qemb__cl_arg(&list, sizeof a, &a);
         const int64_t items = b->shape.bags * group->num_features;
-        const gpu_shape shape = shape_gpu(cl, s, a.out_at);
-        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items))
-                       : qemb__cl_launch(ctx, kernel, &list, items * shape.lanes, (size_t)shape.group));
+        const int local = pick->knob[QEMB__KNOB_LOCAL];
+        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items, local))
+                       : qemb__cl_launch(ctx, kernel, &list, items * shape_gpu(pick, s).lanes, (size_t)local));
     }
 done:
     return st;

@@ -1,7 +1,9 @@
 /* engine.c - the OpenCL engine: open, close, memory. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "opencl/opencl.h"
 
@@ -167,6 +169,27 @@ static void close_engine(qemb_context *ctx) {
     ctx->engine = NULL;
 }
 
+static const char *variant(qemb_context *ctx, const char *stem) {
+    qemb__cl *cl = ctx->engine;
+    return qemb__pick_text(&cl->picker, stem);
+}
+
+static qemb_status force_variant(qemb_context *ctx, const char *text) {
+    qemb__cl *cl = ctx->engine;
+    return qemb__pick_force(&cl->picker, text);
+}
+
+static void variants(qemb_context *ctx, qemb_variant_visitor visit, void *user) {
+    const qemb__picker *p = &((qemb__cl *)ctx->engine)->picker;
+    for (int i = 0; i < qemb__variant_count; i++) {
+        const qemb__variant *v = &qemb__variants[i];
+        const uint32_t lacks = v->needs & QEMB__DEVICE_FACTS & ~p->device_facts;
+        if (v->is_cpu == p->is_cpu) {
+            visit(user, qemb__stem_text(v->stem), v->name, lacks == 0);
+        }
+    }
+}
+
 static const qemb__ops opencl_ops = {
     .name = "opencl",
     .close = close_engine,
@@ -194,7 +217,22 @@ static const qemb__ops opencl_ops = {
     .bag_backward = qemb__cl_bag_backward,
     .row_update = qemb__cl_row_update,
     .row_update_prepare = qemb__cl_row_update_prepare,
+    .variant = variant,
+    .force_variant = force_variant,
+    .variants = variants,
 };
+
+/* What the device adds to the facts of every launch; what is asked for in the environment. */
+static qemb_status open_picker(qemb__cl *cl) {
+    cl_ulong local_bytes = 0;
+    (void)clGetDeviceInfo(cl->device, CL_DEVICE_LOCAL_MEM_SIZE, sizeof local_bytes, &local_bytes, NULL);
+    cl->picker.is_cpu = cl->is_cpu;
+    cl->picker.log = qemb__log_wants("pick");
+    cl->picker.max_local = cl->max_local < 1024 ? (int)cl->max_local : 1024;
+    cl->picker.device_facts = (cl->shuffle >= 1 ? QEMB__WARP_SHUFFLE : 0u) | (cl->shuffle >= 2 ? QEMB__WARP_REDUCE : 0u) |
+                              (cl->max_local >= 256 && local_bytes >= 32768 ? QEMB__LOCAL_32K : 0u);
+    return qemb__pick_force(&cl->picker, getenv("QEMB_VARIANT"));
+}
 
 qemb_status qemb__cl_open(qemb_context *ctx, cl_platform_id platform, cl_device_id device, cl_context context, cl_command_queue queue) {
     qemb_status st = QEMB_OK;
@@ -219,6 +257,7 @@ qemb_status qemb__cl_open(qemb_context *ctx, cl_platform_id platform, cl_device_
     }
     TRY(qemb__cl_describe(ctx));
     TRY(qemb__cl_probe(ctx));
+    TRY(open_picker(cl));
 done:
     return st;
 }

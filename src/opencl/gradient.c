@@ -8,12 +8,24 @@
 
 enum { MAX_BLOCKS = 16 };
 
-unsigned qemb__cl_block_widths(const qemb__cl *cl, const qemb__tables *s, int32_t kind, bool *others) {
+bool qemb__cl_in_blocks(const qemb__pick *pick) {
+    return pick->variant->needs & QEMB__SOME_BLOCKS;
+}
+
+const qemb__pick *qemb__cl_gradient_pick(qemb_context *ctx, qemb__stem stem, const qemb__tables *s, int32_t kind) {
+    uint32_t facts = 0;
+    for (int32_t t = 0; t < s->num_tables; t++) {
+        facts |= kind != Q_CLIP_WEIGHT && Q_IN_BLOCKS(kind, s->table[t].dim) ? QEMB__SOME_BLOCKS : 0u;
+    }
+    return qemb__cl_pick(ctx, stem, facts, s);
+}
+
+unsigned qemb__cl_block_widths(const qemb__pick *pick, const qemb__tables *s, int32_t kind, bool *others) {
     unsigned widths = 0;
     *others = false;
     for (int32_t t = 0; t < s->num_tables; t++) {
         const int32_t dim = s->table[t].dim;
-        if (cl->is_cpu && kind != Q_CLIP_WEIGHT && Q_IN_BLOCKS(kind, dim)) {
+        if (qemb__cl_in_blocks(pick) && Q_IN_BLOCKS(kind, dim)) {
             widths |= 1u << (dim + 15) / 16;
         } else {
             *others = true;
@@ -59,12 +71,12 @@ qemb_status qemb__cl_block_kernel(qemb_context *ctx, unsigned widths, const char
     return qemb__cl_kernel_pieces(ctx, pieces, n, name, all, kernel);
 }
 
-int qemb__cl_gradient_lanes(const qemb__cl *cl, const qemb__tables *s) {
-    int lanes = 8;
-    while (lanes < 64 && lanes < s->max_dim) {
+int qemb__cl_gradient_lanes(const qemb__pick *pick, const qemb__tables *s) {
+    int lanes = pick->variant->is_cpu ? 1 : 8;
+    while (lanes < pick->knob[QEMB__KNOB_LANES] && lanes < s->max_dim) {
         lanes *= 2;
     }
-    return cl->is_cpu ? 1 : lanes;
+    return lanes;
 }
 
 int qemb__cl_slabs(const qemb__tables *s, int32_t group) {
@@ -82,12 +94,12 @@ void qemb__cl_gradient_options(const qemb__gradient_args *args, int slabs, char 
 qemb_status qemb__cl_gradient_kernel(qemb_context *ctx, const qemb__gradient_args *args, int slabs, const char *name, cl_kernel *kernel) {
     static const char *const pieces[] = {"row_sort_head.cl", "shared/row_kinds.h", "shared/optimizer.h", "bag_backward_head.cl",
                                          "bag_backward_gpu.cl"};
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD);
     char common[QEMB__CL_OPTIONS / 2];
     char options[QEMB__CL_OPTIONS];
     qemb__cl_gradient_options(args, slabs, common, sizeof common);
-    (void)snprintf(options, sizeof options, "%s -DQV=float -DFAST=%d -DLANES=%d -DNORM_BLOCK=%d -DCHUNK=%d", common,
-                   ((const qemb__cl *)ctx->engine)->is_cpu, qemb__cl_gradient_lanes(ctx->engine, args->tables), QEMB__NORM_BLOCK,
-                   QEMB__SLOT_CHUNK);
+    (void)snprintf(options, sizeof options, "%s -DQV=float -DFAST=%d -DLANES=%d -DNORM_BLOCK=%d -DCHUNK=%d", common, qemb__cl_in_blocks(pick),
+                   qemb__cl_gradient_lanes(pick, args->tables), QEMB__NORM_BLOCK, QEMB__SLOT_CHUNK);
     return qemb__cl_kernel_pieces(ctx, pieces, 5, name, options, kernel);
 }
 
@@ -147,9 +159,10 @@ void qemb__cl_gradient_add(qemb_context *ctx, qemb__cl_args *list, const qemb__g
     }
 }
 
-qemb_status qemb__cl_launch_lanes(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items, int lanes) {
-    const qemb__cl *cl = ctx->engine;
-    return qemb__cl_launch(ctx, kernel, list, items * lanes, lanes == 1 ? qemb__cl_local_cpu(cl, items) : 128);
+qemb_status qemb__cl_launch_lanes(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items, const qemb__pick *pick, int lanes) {
+    const int local = pick->knob[QEMB__KNOB_LOCAL];
+    const size_t group = pick->variant->is_cpu ? qemb__cl_local_cpu(ctx->engine, items, local) : (size_t)local;
+    return qemb__cl_launch(ctx, kernel, list, items * lanes, group);
 }
 
 /* How many lookups each bag has, for mode mean. */
@@ -168,7 +181,7 @@ static qemb_status scale_bags(qemb_context *ctx, const qemb__gradient_args *args
     qemb__cl_arg_buffer(&list, b->status);
     qemb__cl_arg_buffer(&list, args->work->bag_scale);
     qemb__cl_arg(&list, sizeof a, &a);
-    TRY(qemb__cl_launch_lanes(ctx, kernel, &list, bags, 1));
+    TRY(qemb__cl_launch_lanes(ctx, kernel, &list, bags, qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD), 1));
 done:
     return st;
 }
@@ -179,7 +192,7 @@ static qemb_status parts_kernels(qemb_context *ctx, const qemb__gradient_args *a
     char options[QEMB__CL_OPTIONS];
     bool others = false;
     qemb_status st = QEMB_OK;
-    const unsigned widths = qemb__cl_block_widths(ctx->engine, args->tables, Q_SGD, &others);
+    const unsigned widths = qemb__cl_block_widths(qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD), args->tables, Q_SGD, &others);
     kernels[0] = kernels[1] = NULL;
     if (widths) {
         qemb__cl_gradient_options(args, slabs, options, sizeof options);
@@ -194,7 +207,8 @@ done:
 }
 
 qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args *args) {
-    const int lanes = qemb__cl_gradient_lanes(ctx->engine, args->tables);
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD);
+    const int lanes = qemb__cl_gradient_lanes(pick, args->tables);
     const q_gradient a = qemb__cl_gradient_arguments(args, 0);
     const int64_t lookups = args->batch->shape.lookups;
     cl_kernel kernels[3] = {NULL, NULL, NULL};
@@ -210,7 +224,7 @@ qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args
         if (kernels[k]) {
             qemb__cl_gradient_add(ctx, &list, args, 0);
             qemb__cl_arg(&list, sizeof a, &a);
-            TRY(qemb__cl_launch_lanes(ctx, kernels[k], &list, qemb__row_sort_max_parts(lookups), k ? lanes : 1));
+            TRY(qemb__cl_launch_lanes(ctx, kernels[k], &list, qemb__row_sort_max_parts(lookups), pick, k ? lanes : 1));
         }
     }
 done:
@@ -230,7 +244,8 @@ done:
 
 qemb_status qemb__cl_gradient_norm(qemb_context *ctx, const qemb__gradient_args *args, float limit) {
     const int64_t lookups = args->batch->shape.lookups;
-    const int lanes = qemb__cl_gradient_lanes(ctx->engine, args->tables);
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD);
+    const int lanes = qemb__cl_gradient_lanes(pick, args->tables);
     const cl_long blocks_at = lookups + 1;
     qemb_buffer *squares = args->work->squares;
     qemb_status st = QEMB_OK;
@@ -244,17 +259,17 @@ qemb_status qemb__cl_gradient_norm(qemb_context *ctx, const qemb__gradient_args 
             qemb__cl_arg_buffer(&list, squares);
         }
         qemb__cl_arg(&list, sizeof a, &a);
-        TRY(qemb__cl_launch_lanes(ctx, kernel, &list, lookups, lanes));
+        TRY(qemb__cl_launch_lanes(ctx, kernel, &list, lookups, pick, lanes));
     }
     qemb__cl_args blocks = {0};
     TRY(qemb__cl_gradient_kernel(ctx, args, 1, "norm_blocks", &kernel));
     qemb__cl_arg_buffer(&blocks, args->work->sort->counts);
     qemb__cl_arg_buffer(&blocks, squares);
     qemb__cl_arg(&blocks, sizeof blocks_at, &blocks_at);
-    TRY(qemb__cl_launch_lanes(ctx, kernel, &blocks, qemb__ceil_div(lookups, QEMB__NORM_BLOCK) + 1, 1));
+    TRY(qemb__cl_launch_lanes(ctx, kernel, &blocks, qemb__ceil_div(lookups, QEMB__NORM_BLOCK) + 1, pick, 1));
     TRY(qemb__cl_gradient_kernel(ctx, args, 1, "norm_total", &kernel));
     qemb__cl_arg(&blocks, sizeof limit, &limit);
-    TRY(qemb__cl_launch_lanes(ctx, kernel, &blocks, 1, 1));
+    TRY(qemb__cl_launch_lanes(ctx, kernel, &blocks, 1, pick, 1));
 done:
     return st;
 }

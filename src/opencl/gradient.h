@@ -5,8 +5,14 @@
 #include "core/training.h"
 #include "opencl/opencl.h"
 
-/* Lanes that share a row in the kernels of the GPU family; 1 on CPUs. */
-int qemb__cl_gradient_lanes(const qemb__cl *cl, const qemb__tables *tables);
+/* The variant for the rows of these tables; kind Q_SGD for bag_backward. */
+const qemb__pick *qemb__cl_gradient_pick(qemb_context *ctx, qemb__stem stem, const qemb__tables *tables, int32_t kind);
+
+/* Work-items that share a row in the kernels by lanes; 1 on CPUs. */
+int qemb__cl_gradient_lanes(const qemb__pick *pick, const qemb__tables *tables);
+
+/* Whether rows in blocks are a kernel's of their own. */
+bool qemb__cl_in_blocks(const qemb__pick *pick);
 
 /* Options of the shared pieces. */
 void qemb__cl_gradient_options(const qemb__gradient_args *args, int slabs, char *options, size_t bytes);
@@ -23,14 +29,14 @@ int qemb__cl_slabs(const qemb__tables *tables, int32_t group);
 
 /* The widths (bit k: k blocks of 16) whose rows a kernel in blocks takes for this kind; *others: a row of another width exists. CPU family;
  * the GPU family has no such kernels. */
-unsigned qemb__cl_block_widths(const qemb__cl *cl, const qemb__tables *tables, int32_t kind, bool *others);
+unsigned qemb__cl_block_widths(const qemb__pick *pick, const qemb__tables *tables, int32_t kind, bool *others);
 
 /* A program with bag_backward_cpu.cl, and `body` (NULL: none) behind it, once for each width, then `last`. */
 qemb_status qemb__cl_block_kernel(qemb_context *ctx, unsigned widths, const char *body, const char *last, const char *name,
                                   const char *options, cl_kernel *kernel);
 
-/* `items` rows, runs or parts, each shared by the lanes. */
-qemb_status qemb__cl_launch_lanes(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items, int lanes);
+/* `items` rows, runs or parts, each shared by `lanes` work-items. */
+qemb_status qemb__cl_launch_lanes(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items, const qemb__pick *pick, int lanes);
 
 /* Lookups of bags (mode mean) and parts of long runs, before anything asks for a row's gradient. */
 qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args *args);

@@ -12,11 +12,11 @@ void qemb__cl_arg_buffer(qemb__cl_args *args, const qemb_buffer *buffer) {
     qemb__cl_arg(args, sizeof(cl_mem), &buffer->memory);
 }
 
-size_t qemb__cl_local_cpu(const qemb__cl *cl, int64_t items) {
+size_t qemb__cl_local_cpu(const qemb__cl *cl, int64_t items, int usual) {
     if (cl->force_local) {
         return cl->force_local;
     }
-    return items >= 16 * 16 * cl->compute_units ? 16 : 1;
+    return items >= 16 * usual * cl->compute_units ? (size_t)usual : 1;
 }
 
 static void drop_first(qemb__cl *cl) {
@@ -72,6 +72,13 @@ qemb_status qemb__cl_enqueued(qemb_context *ctx, cl_int error, cl_event event, c
     }
     error = cl->out_of_order ? clEnqueueBarrierWithWaitList(cl->queue, 0, NULL, NULL) : CL_SUCCESS;
     return error == CL_SUCCESS ? poll_events(ctx) : qemb__cl_fail(error, "clEnqueueBarrierWithWaitList");
+}
+
+const qemb__pick *qemb__cl_pick(qemb_context *ctx, qemb__stem stem, uint32_t facts, const qemb__tables *s) {
+    qemb__cl *cl = ctx->engine;
+    const uint32_t quant = QEMB__USES_TORCH_CPU | QEMB__USES_TORCH_CUDA | QEMB__USES_PACKED;
+    const qemb__case launch = {.stem = stem, .facts = facts, .dim = s->max_dim, .quant = (s->uses & quant) != 0, .bytes = s->total_rows * s->max_dim * 4};
+    return qemb__pick_for(&cl->picker, &launch);
 }
 
 qemb_status qemb__cl_launch(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *args, int64_t items, size_t local) {

@@ -5,6 +5,7 @@
 #include "core/ops.h"
 #include "core/tables.h"
 #include "opencl/loader.h"
+#include "opencl/pick.h"
 
 enum { QEMB__CL_OPTIONS = 640, QEMB__CL_MAX_ARGS = 64, QEMB__CL_PENDING = 64 };
 
@@ -31,6 +32,7 @@ typedef struct qemb__cl {
     char name[256], platform_name[256], driver[128];
     char base_options[QEMB__CL_OPTIONS]; /* of every build on this device */
     char *log;                           /* of the last failed build */
+    qemb__picker picker;
     qemb__cl_kernel *kernels;
     int64_t num_kernels, cap_kernels;
     cl_event pending[QEMB__CL_PENDING]; /* of the commands enqueued last whose end has not been seen, a ring */
@@ -62,8 +64,8 @@ void qemb__cl_arg(qemb__cl_args *args, size_t size, const void *value);
 void qemb__cl_arg_buffer(qemb__cl_args *args, const qemb_buffer *buffer);
 /* Enqueues `items` work-items in groups of `local` (items rounded up: kernels check their id). */
 qemb_status qemb__cl_launch(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *args, int64_t items, size_t local);
-/* Local size for one-item-a-bag kernels: 16, 1 when that leaves fewer than 16 groups a compute unit. */
-size_t qemb__cl_local_cpu(const qemb__cl *cl, int64_t items);
+/* Local size for kernels of one item a bag or row: `usual`, 1 when that leaves fewer than 16 groups a compute unit. */
+size_t qemb__cl_local_cpu(const qemb__cl *cl, int64_t items, int usual);
 /* After every enqueued command: counts it, orders it, and keeps its event (NULL: none) to hear how it ends. */
 qemb_status qemb__cl_enqueued(qemb_context *ctx, cl_int error, cl_event event, const char *what);
 /* How a wait ended: `error` is the waiting call's own. The context is lost on errors of the device, whichever command they speak of. */
@@ -73,6 +75,10 @@ void qemb__cl_forget_events(qemb__cl *cl);
 /* ---- error.c */
 const char *qemb__cl_error_name(cl_int error);
 qemb_status qemb__cl_fail(cl_int error, const char *what);
+
+/* ---- choices (pick.h) */
+/* The variant for a launch over these tables. */
+const qemb__pick *qemb__cl_pick(qemb_context *ctx, qemb__stem stem, uint32_t facts, const qemb__tables *tables);
 
 /* ---- operations, one file a stem */
 qemb_status qemb__cl_batch_check(qemb_context *ctx, const qemb__batch_check_args *args);

@@ -6,7 +6,7 @@
 #include "kernels_cl/shared/math.h"
 #include "kernels_cl/shared/row_layout.h"
 
-enum { COLUMNS = 256, CHUNK_BYTES = 16, MAX_VARIANTS = 28, PIECE = 64, GPU_LANES = 8, GPU_GROUP = 64 };
+enum { COLUMNS = 256, CHUNK_BYTES = 16, MAX_VARIANTS = 28, PIECE = 64 };
 
 /* Chunks of 16 code bytes that the CPU family holds at once: 256 columns at most. */
 static int chunks_of(const q_table *t) {
@@ -27,13 +27,13 @@ static int number_of(const qemb__tables *s) {
 }
 
 /* The CPU family's program: head, the body once for each pair of bits and chunks, the kernel. */
-static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const char *options, cl_kernel *kernel) {
+static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const qemb__pick *pick, const char *options, cl_kernel *kernel) {
     const char *pieces[3 * MAX_VARIANTS + 2];
     char defines[MAX_VARIANTS][PIECE];
     char all[QEMB__CL_OPTIONS];
     int n = 0;
     int variants = 0;
-    int length = snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=32 -DNUMBER=%d -DPICK=", options, number_of(s));
+    int length = snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=%d -DNUMBER=%d -DPICK=", options, pick->knob[QEMB__KNOB_AHEAD], number_of(s));
     pieces[n++] = "packed_forward_cpu_head.cl";
     for (int bits = 8; bits >= 2; bits /= 2) {
         for (int chunks = 1; chunks <= CHUNK_BYTES; chunks++) {
@@ -54,8 +54,7 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const ch
     return qemb__cl_kernel_pieces(ctx, pieces, n, "packed_forward", all, kernel);
 }
 
-static qemb_status forward_kernel(qemb_context *ctx, const qemb__packed_forward_args *args, int slabs, cl_kernel *kernel) {
-    const qemb__cl *cl = ctx->engine;
+static qemb_status forward_kernel(qemb_context *ctx, const qemb__packed_forward_args *args, int slabs, const qemb__pick *pick, cl_kernel *kernel) {
     const qemb__tables *s = args->tables;
     const qemb__batch_view *b = args->batch;
     char options[256];
@@ -63,10 +62,10 @@ static qemb_status forward_kernel(qemb_context *ctx, const qemb__packed_forward_
     (void)snprintf(options, sizeof options, "-DMODE=%d -DWEIGHTED=%d -DNORM=%d -DMAPPED=%d -DOUT=%d -DSLABS=%d -DINDEX=%s -DOFFSET=%s", s->mode,
                    b->weights != NULL, (s->uses & QEMB__USES_NORM) != 0, args->maps != NULL, (int)args->dtype, slabs, b->indices_64 ? "long" : "int",
                    b->offsets_64 ? "long" : "int");
-    if (cl->is_cpu) {
-        return cpu_kernel(ctx, s, options, kernel);
+    if (pick->variant->is_cpu) {
+        return cpu_kernel(ctx, s, pick, options, kernel);
     }
-    (void)snprintf(all, sizeof all, "%s -DQV=float -DLANES=%d", options, GPU_LANES);
+    (void)snprintf(all, sizeof all, "%s -DQV=float -DLANES=%d", options, pick->knob[QEMB__KNOB_LANES]);
     return qemb__cl_kernel_get(ctx, "packed_forward_gpu.cl", "packed_forward", all, kernel);
 }
 
@@ -79,9 +78,10 @@ qemb_status qemb__cl_packed_prepare(qemb_context *ctx, const qemb__tables *s, bo
     const qemb__batch_view plain = {0};
     const qemb_buffer none = {0};
     const qemb__packed_forward_args args = {.tables = s, .batch = &plain, .maps = mapped ? &none : NULL};
+    const qemb__pick *pick = qemb__cl_pick(ctx, QEMB__PACKED_FORWARD, 0, s);
     for (int32_t g = 0; g < s->num_groups; g++) {
         cl_kernel kernel = NULL;
-        qemb_status st = forward_kernel(ctx, &args, slabs_of(&s->group[g]), &kernel);
+        qemb_status st = forward_kernel(ctx, &args, slabs_of(&s->group[g]), pick, &kernel);
         if (st != QEMB_OK) {
             return st;
         }
@@ -98,11 +98,13 @@ qemb_status qemb__cl_packed_forward(qemb_context *ctx, const qemb__packed_forwar
     a.batch.indices_at = b->indices ? (q_i64)(b->indices->offset / (b->indices_64 ? 8 : 4)) : 0;
     a.batch.offsets_at = b->offsets ? (q_i64)(b->offsets->offset / (b->offsets_64 ? 8 : 4)) : 0;
     a.batch.weights_at = b->weights ? (q_i64)(b->weights->offset / sizeof(float)) : 0;
+    const qemb__pick *pick = qemb__cl_pick(ctx, QEMB__PACKED_FORWARD, 0, s);
+    const int local = pick->knob[QEMB__KNOB_LOCAL];
     for (int32_t g = 0; g < s->num_groups; g++) {
         const qemb__group *group = &s->group[g];
         cl_kernel kernel = NULL;
         qemb__cl_args list = {0};
-        TRY(forward_kernel(ctx, args, slabs_of(group), &kernel));
+        TRY(forward_kernel(ctx, args, slabs_of(group), pick, &kernel));
         qemb__cl_arg_buffer(&list, s->table_buffer);
         qemb__cl_arg_buffer(&list, s->feature_buffer);
         for (int k = 0; k < slabs_of(group); k++) {
@@ -118,8 +120,8 @@ qemb_status qemb__cl_packed_forward(qemb_context *ctx, const qemb__packed_forwar
         a.num_features = group->num_features;
         qemb__cl_arg(&list, sizeof a, &a);
         const int64_t items = b->shape.bags * group->num_features;
-        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items))
-                       : qemb__cl_launch(ctx, kernel, &list, items * GPU_LANES, GPU_GROUP));
+        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items, local))
+                       : qemb__cl_launch(ctx, kernel, &list, items * pick->knob[QEMB__KNOB_LANES], (size_t)local));
     }
 done:
     return st;

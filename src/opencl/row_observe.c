@@ -4,21 +4,33 @@
 #include "base/checked.h"
 #include "opencl/opencl.h"
 
-enum { LANES = 32, GROUP = 128 };
+enum { SMALL_ROW = 64 };
 
-/* values: 0 not wanted, 1 wanted, 2 rows are whole aligned blocks that are stored past the caches (PoCL). */
-static qemb_status observe_kernel(qemb_context *ctx, const q_table *t, bool has_state, int values, cl_kernel *kernel) {
-    static const char *const pieces[] = {"lanes_gpu.cl", "row_observe_gpu.cl"};
+/* Whole blocks are stored past the caches (PoCL); small rows are worth a kernel of their own in a pass over a whole table. */
+static const qemb__pick *pick_for(qemb_context *ctx, const qemb__row_observe_args *args) {
     const qemb__cl *cl = ctx->engine;
-    char options[128];
-    if (cl->is_cpu) {
-        int n = snprintf(options, sizeof options, "-DQV=float16 -DQ_VECTOR16 -DSTATE=%d -DVALUES=%d", has_state, values);
-        if (values == 2 && t->dim <= 64 && t->arithmetic == Q_TORCH_CPU) { /* a pass over a whole table: small rows are worth a kernel of their own */
+    const q_table *t = &args->tables->table[args->table];
+    const bool blocks = cl->is_pocl && args->values && t->dim % 16 == 0 && args->values->offset % 64 == 0;
+    const bool small = t->dim <= SMALL_ROW && t->arithmetic == Q_TORCH_CPU;
+    return qemb__cl_pick(ctx, QEMB__ROW_OBSERVE, (blocks ? QEMB__WHOLE_BLOCKS : 0u) | (small ? QEMB__SMALL_TORCH_CPU : 0u), args->tables);
+}
+
+static qemb_status observe_kernel(qemb_context *ctx, const qemb__row_observe_args *args, const qemb__pick *pick, cl_kernel *kernel) {
+    static const char *const pieces[] = {"lanes_gpu.cl", "row_observe_gpu.cl"};
+    const q_table *t = &args->tables->table[args->table];
+    const uint32_t needs = pick->variant->needs;
+    const int values = needs & QEMB__WHOLE_BLOCKS ? 2 : args->values != NULL;
+    char options[160];
+    int n = snprintf(options, sizeof options, "-DSTATE=%d -DVALUES=%d", (t->flags & Q_HAS_STATE) != 0, values);
+    if (pick->variant->is_cpu) {
+        n += snprintf(options + n, sizeof options - (size_t)n, " -DQV=float16 -DQ_VECTOR16");
+        if (needs & QEMB__SMALL_TORCH_CPU) {
             (void)snprintf(options + n, sizeof options - (size_t)n, " -DDIM=%d", t->dim);
         }
         return qemb__cl_kernel_get(ctx, "row_observe_cpu.cl", "row_observe", options, kernel);
     }
-    (void)snprintf(options, sizeof options, "-DQV=float -DSTATE=%d -DVALUES=%d -DLANES=%d -DGROUP=%d -DREDUCE=%d", has_state, values != 0, LANES, GROUP, cl->shuffle);
+    (void)snprintf(options + n, sizeof options - (size_t)n, " -DQV=float -DLANES=%d -DGROUP=%d -DREDUCE=%d", pick->knob[QEMB__KNOB_LANES],
+                   pick->knob[QEMB__KNOB_LOCAL], pick->knob[QEMB__KNOB_REDUCE]);
     return qemb__cl_kernel_pieces(ctx, pieces, 2, "row_observe", options, kernel);
 }
 
@@ -29,8 +41,9 @@ qemb_status qemb__cl_row_observe(qemb_context *ctx, const qemb__row_observe_args
     const bool has_state = (t->flags & Q_HAS_STATE) != 0;
     qemb_status st = QEMB_OK;
     cl_kernel kernel = NULL;
-    const bool blocks = cl->is_pocl && args->values && t->dim % 16 == 0 && args->values->offset % 64 == 0;
-    TRY(observe_kernel(ctx, t, has_state, blocks ? 2 : args->values != NULL, &kernel));
+    const qemb__pick *pick = pick_for(ctx, args);
+    const int local = pick->knob[QEMB__KNOB_LOCAL];
+    TRY(observe_kernel(ctx, args, pick, &kernel));
     for (int64_t done_rows = 0, count = 0; done_rows < args->count; done_rows += count) {
         int32_t slab = 0;
         q_row_observe a = {.table = args->table, .store = args->store, .report = args->result != NULL, .result_at = done_rows, .result_stride = args->count,
@@ -47,8 +60,8 @@ qemb_status qemb__cl_row_observe(qemb_context *ctx, const qemb__row_observe_args
         qemb__cl_arg_buffer(&list, args->values ? args->values : ctx->events);
         qemb__cl_arg_buffer(&list, ctx->events);
         qemb__cl_arg(&list, sizeof a, &a);
-        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, count, qemb__cl_local_cpu(cl, count))
-                       : qemb__cl_launch(ctx, kernel, &list, count * LANES, GROUP));
+        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, count, qemb__cl_local_cpu(cl, count, local))
+                       : qemb__cl_launch(ctx, kernel, &list, count * pick->knob[QEMB__KNOB_LANES], (size_t)local));
     }
 done:
     return st;

@@ -73,19 +73,29 @@ static int bits_of(int64_t rows) {
     return bits;
 }
 
-/* A table is cut into 2^split buckets: where tables are too few for the cores, too large for their caches, or past 32-bit row numbers. */
+/* Facts of a sort on CPUs: tables too few for the cores, or too large for their caches, are better cut. */
+static uint32_t cpu_facts(const qemb__cl *cl, const qemb__tables *s, int64_t lookups) {
+    const int64_t tables = qemb__max_i64(s->num_tables, 1);
+    const bool uneven = lookups > ALONE_ONE && (tables < 2 * cl->compute_units || lookups / tables > LARGE_TABLE);
+    const bool few = lookups <= ALONE_MANY || (tables == 1 && lookups <= ALONE_ONE);
+    uint32_t facts = QEMB__ROWS_32 | (few ? QEMB__FEW_LOOKUPS : 0u) | (uneven ? 0u : QEMB__EVEN_TABLES);
+    for (int32_t t = 0; t < s->num_tables; t++) {
+        facts &= bits_of(s->table[t].rows) > 32 ? ~(uint32_t)QEMB__ROWS_32 : ~0u;
+    }
+    return facts;
+}
+
+/* Every table is cut into 2^split buckets, of at most 2^32 rows. */
 static int split_of(const qemb__cl *cl, const qemb__tables *s, int64_t lookups) {
     const int64_t tables = qemb__max_i64(s->num_tables, 1);
+    const int64_t buckets = qemb__max_i64(8 * cl->compute_units, lookups / BUCKET);
     int split = 0;
     for (int32_t t = 0; t < s->num_tables; t++) {
         const int above = bits_of(s->table[t].rows) - 32;
         split = above > split ? above : split;
     }
-    if (lookups > ALONE_ONE && (tables < 2 * cl->compute_units || lookups / tables > LARGE_TABLE)) {
-        const int64_t buckets = qemb__max_i64(8 * cl->compute_units, lookups / BUCKET);
-        while (split < MAX_SPLIT && tables << split < buckets) {
-            split++;
-        }
+    while (lookups > ALONE_ONE && split < MAX_SPLIT && tables << split < buckets) {
+        split++;
     }
     return split;
 }
@@ -96,7 +106,6 @@ static qemb_status cpu_tables(qemb_context *ctx, const qemb__row_sort_args *args
     qemb_status st = QEMB_OK;
     cl_kernel kernel = NULL;
     qemb__cl_args list = {0};
-    a->alone = a->batch.lookups <= ALONE_MANY || (a->num_tables == 1 && a->batch.lookups <= ALONE_ONE);
     TRY(cpu_kernel(ctx, args, "row_sort_tables", &kernel));
     add_input(&list, args);
     for (int i = 0; i < 4; i++) {
@@ -167,7 +176,10 @@ static qemb_status cpu_row_sort(qemb_context *ctx, const qemb__row_sort_args *ar
     qemb_status st = QEMB_OK;
     q_row_sort a = arguments(args);
     const size_t words = (size_t)a.batch.lookups * WORDS_BYTES;
-    a.split = split_of(cl, s->tables, a.batch.lookups);
+    const qemb__pick *pick = qemb__cl_pick(ctx, QEMB__ROW_SORT, cpu_facts(cl, s->tables, a.batch.lookups), s->tables);
+    const bool cut = !(pick->variant->needs & QEMB__ROWS_32);
+    a.split = cut ? split_of(cl, s->tables, a.batch.lookups) : 0;
+    a.alone = (pick->variant->wants & QEMB__FEW_LOOKUPS) != 0;
     REQUIRE(a.split <= MAX_SPLIT, QEMB_ERR_UNSUPPORTED, "row_sort: a table of more than 2^%d rows", 32 + MAX_SPLIT);
     const int64_t buckets = (int64_t)a.num_tables << a.split;
     const int64_t items = qemb__min_i64(buckets, 2 * cl->compute_units);
@@ -176,7 +188,7 @@ static qemb_status cpu_row_sort(qemb_context *ctx, const qemb__row_sort_args *ar
     TRY(qemb__buffer_reserve(ctx, words, &s->work[1]));
     TRY(qemb__buffer_reserve(ctx, (size_t)items * 2 * BLOCK * WORDS_BYTES, &s->work[2]));
     TRY(qemb__buffer_reserve(ctx, (size_t)buckets * BUCKET_BYTES, &s->work[3]));
-    if (a.split == 0) {
+    if (!cut) {
         TRY(cpu_tables(ctx, args, &a, items));
     } else {
         TRY(qemb__buffer_reserve(ctx, (size_t)(chunks * buckets) * sizeof(q_u32), &s->work[4]));
@@ -192,16 +204,14 @@ done:
 
 /* ---- GPU family */
 
-/* Shape of the GPU kernels: what the device's groups and local memory hold. */
+/* Shape of the GPU kernels. */
 typedef struct gpu_shape {
     int group, items, digit_bits;
 } gpu_shape;
 
-static gpu_shape gpu_shape_of(const qemb__cl *cl, bool wide) {
-    cl_ulong local_bytes = 0;
-    (void)clGetDeviceInfo(cl->device, CL_DEVICE_LOCAL_MEM_SIZE, sizeof local_bytes, &local_bytes, NULL);
-    const bool full = cl->max_local >= 256 && local_bytes >= 32768;
-    return (gpu_shape){full ? 256 : 64, wide ? 5 : 7, full ? 8 : 4};
+static gpu_shape gpu_shape_of(qemb_context *ctx, const qemb__row_sort *sort) {
+    const qemb__pick *pick = qemb__cl_pick(ctx, QEMB__ROW_SORT, 0, sort->tables);
+    return (gpu_shape){pick->knob[QEMB__KNOB_LOCAL], sort->wide ? 5 : 7, pick->knob[QEMB__KNOB_DIGIT]};
 }
 
 static qemb_status gpu_kernel(qemb_context *ctx, const qemb__row_sort_args *args, gpu_shape shape, const char *name, cl_kernel *kernel) {
@@ -279,10 +289,9 @@ done:
 }
 
 static qemb_status gpu_row_sort(qemb_context *ctx, const qemb__row_sort_args *args) {
-    const qemb__cl *cl = ctx->engine;
     qemb__row_sort *s = args->sort;
     qemb_status st = QEMB_OK;
-    const gpu_shape shape = gpu_shape_of(cl, s->wide);
+    const gpu_shape shape = gpu_shape_of(ctx, s);
     q_row_sort a = arguments(args);
     const int64_t n = a.batch.lookups;
     const int64_t tile = (int64_t)shape.group * shape.items;

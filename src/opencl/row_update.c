@@ -4,33 +4,32 @@
 #include "base/checked.h"
 #include "opencl/gradient.h"
 
-enum { AHEAD = 12 }; /* rows between a prefetch and its use: 8 to 24 measure alike */
-
 /* The CPU family's kernel for rows in blocks. */
 static qemb_status blocks_kernel(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, unsigned widths, cl_kernel *kernel) {
     const qemb__tables *s = args->source.tables;
     char common[QEMB__CL_OPTIONS / 2];
     char options[QEMB__CL_OPTIONS - 64];
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__ROW_UPDATE, s, args->kind);
     bool state = false;
     for (int32_t k = 0; k < s->group[group].num_slabs; k++) {
         state = state || s->slab[s->group[group].first_slab + k].state;
     }
     qemb__cl_gradient_options(&args->source, qemb__cl_slabs(s, group), common, sizeof common);
     (void)snprintf(options, sizeof options, "%s -DKIND=%d -DMOMENTUM=%d -DDENSE=%d -DSTATE=%d -DQUANT=%d -DAHEAD=%d", common, args->kind,
-                   args->has_momentum, args->dense, state, (s->uses & ~(uint32_t)(QEMB__USES_FLOAT | QEMB__USES_NORM)) != 0, AHEAD);
+                   args->has_momentum, args->dense, state, (s->uses & ~(uint32_t)(QEMB__USES_FLOAT | QEMB__USES_NORM)) != 0, pick->knob[QEMB__KNOB_AHEAD]);
     return qemb__cl_block_kernel(ctx, widths, "row_update_cpu.cl", "row_update_cpu_main.cl", "row_update_blocks", options, kernel);
 }
 
-/* A kernel for one group: of the GPU family, whose lanes take any row. */
+/* A kernel for one group whose lanes take any row; on CPUs one lane. */
 static qemb_status lanes_kernel(qemb_context *ctx, const qemb__row_update_args *args, int slabs, cl_kernel *kernel) {
     static const char *const pieces[] = {"row_sort_head.cl", "shared/row_kinds.h", "shared/optimizer.h", "bag_backward_head.cl",
                                          "row_update_gpu.cl"};
     char common[QEMB__CL_OPTIONS / 2];
     char options[QEMB__CL_OPTIONS];
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__ROW_UPDATE, args->source.tables, args->kind);
     qemb__cl_gradient_options(&args->source, slabs, common, sizeof common);
     (void)snprintf(options, sizeof options, "%s -DQV=float -DLANES=%d -DKIND=%d -DMOMENTUM=%d -DDENSE=%d -DFAST=%d", common,
-                   qemb__cl_gradient_lanes(ctx->engine, args->source.tables), args->kind, args->has_momentum, args->dense,
-                   ((const qemb__cl *)ctx->engine)->is_cpu && args->kind != Q_CLIP_WEIGHT);
+                   qemb__cl_gradient_lanes(pick, args->source.tables), args->kind, args->has_momentum, args->dense, qemb__cl_in_blocks(pick));
     return qemb__cl_kernel_pieces(ctx, pieces, 5, "row_update", options, kernel);
 }
 
@@ -52,7 +51,9 @@ static int64_t items_of(const qemb__row_update_args *args) {
                                          : lookups;
 }
 
-static qemb_status launch_group(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, cl_kernel kernel, int lanes) {
+static qemb_status launch_group(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, cl_kernel kernel, bool by_lanes) {
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__ROW_UPDATE, args->source.tables, args->kind);
+    const int lanes = by_lanes ? qemb__cl_gradient_lanes(pick, args->source.tables) : 1;
     const int64_t items = items_of(args);
     const q_row_update a = {.source = qemb__cl_gradient_arguments(&args->source, group),
                             .optimizer = args->optimizer,
@@ -64,14 +65,15 @@ static qemb_status launch_group(qemb_context *ctx, const qemb__row_update_args *
     qemb__cl_arg_buffer(&list, args->optimizer.clip == Q_CLIP_NORM ? args->source.work->squares : ctx->events);
     qemb__cl_arg_buffer(&list, ctx->events);
     qemb__cl_arg(&list, sizeof a, &a);
-    return items ? qemb__cl_launch_lanes(ctx, kernel, &list, items, lanes) : QEMB_OK;
+    return items ? qemb__cl_launch_lanes(ctx, kernel, &list, items, pick, lanes) : QEMB_OK;
 }
 
 /* The kernels that a group's rows need: in blocks, and by lanes; NULL where none is needed. */
 static qemb_status group_kernels(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, cl_kernel kernels[2]) {
     bool others = false;
     qemb_status st = QEMB_OK;
-    const unsigned widths = qemb__cl_block_widths(ctx->engine, args->source.tables, args->kind, &others);
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__ROW_UPDATE, args->source.tables, args->kind);
+    const unsigned widths = qemb__cl_block_widths(pick, args->source.tables, args->kind, &others);
     kernels[0] = kernels[1] = NULL;
     if (widths) {
         TRY(blocks_kernel(ctx, args, group, widths, &kernels[0]));
@@ -97,7 +99,7 @@ qemb_status qemb__cl_row_update(qemb_context *ctx, const qemb__row_update_args *
     for (int32_t g = 0; g < s->num_groups; g++) {
         TRY(group_kernels(ctx, args, g, kernels));
         for (int k = 0; k < 2; k++) {
-            TRY(kernels[k] ? launch_group(ctx, args, g, kernels[k], k ? qemb__cl_gradient_lanes(ctx->engine, s) : 1) : QEMB_OK);
+            TRY(kernels[k] ? launch_group(ctx, args, g, kernels[k], k == 1) : QEMB_OK);
         }
     }
 done:
