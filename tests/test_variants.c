@@ -226,15 +226,18 @@ static void try_family(const char *family) {
     ctx = bag_context(&engine);
     for (int rank = 0; force_text(is_cpu, rank, 0, force, sizeof force); rank++) {
         bool ran[QEMB__STEMS] = {false};
+        bool all = false;
         for (int level = 0; level < levels; level++) {
             (void)force_text(is_cpu, rank, level, force, sizeof force);
-            for (int k = 0; k < NUM_SCENES; k++) {
+            for (int k = 0; k < NUM_SCENES && !(all && rank > 0 && levels == 1); k++) { /* one scene a later line, to spare the compiler */
                 ok(qemb_context_force_variant(ctx, force));
+                all = true;
                 play(ctx, &scenes[k], &got, what);
                 expect_same(&got, &want[k], family, force, k);
                 for (int stem = 0; stem < QEMB__STEMS; stem++) {
                     const qemb__variant *v = line_of(stem, is_cpu, rank);
                     ran[stem] = ran[stem] || (v && strcmp(what[stem], v->name) == 0);
+                    all = all && (ran[stem] || !v);
                 }
             }
         }

@@ -10,7 +10,8 @@
 enum { QEMB__CL_OPTIONS = 640, QEMB__CL_MAX_ARGS = 64, QEMB__CL_PENDING = 64 };
 
 typedef struct qemb__cl_kernel {
-    char *key; /* "file:kernel:options" */
+    char *key; /* "file:options": of the program, which several kernels may share */
+    char *name;
     cl_program program;
     cl_kernel kernel;
 } qemb__cl_kernel;
@@ -50,7 +51,8 @@ qemb_status qemb__cl_probe(qemb_context *ctx);
 /* ---- program.c */
 /* The kernel `name` of kernels_cl/<file>, built with base options and `options`; built once and kept. */
 qemb_status qemb__cl_kernel_get(qemb_context *ctx, const char *file, const char *name, const char *options, cl_kernel *kernel);
-/* The same for a program of several pieces: kernel files, and texts that start with '#'. The last piece names it. */
+/* The same for a program of several pieces: kernel files, and texts that start with '#'. The last piece names it. Kernels of the same pieces
+ * and options share one build. */
 qemb_status qemb__cl_kernel_pieces(qemb_context *ctx, const char *const *pieces, int count, const char *name, const char *options, cl_kernel *kernel);
 void qemb__cl_kernels_free(qemb__cl *cl);
 

@@ -129,43 +129,62 @@ qemb_status qemb__cl_kernel_get(qemb_context *ctx, const char *file, const char 
     return qemb__cl_kernel_pieces(ctx, &file, 1, name, options, kernel);
 }
 
+/* The kernel `name` of a program that is kept already; else *program is the program with this key, or NULL. */
+static cl_kernel find_kernel(const qemb__cl *cl, const char *key, const char *name, cl_program *program) {
+    *program = NULL;
+    for (int64_t i = 0; i < cl->num_kernels; i++) {
+        const qemb__cl_kernel *k = &cl->kernels[i];
+        if (strcmp(k->key, key) == 0) {
+            if (strcmp(k->name, name) == 0) {
+                return k->kernel;
+            }
+            *program = k->program;
+        }
+    }
+    return NULL;
+}
+
+/* Keeps kernel `name` of a program under its key; takes the program over. */
+static qemb_status keep_kernel(qemb__cl *cl, const char *key, const char *name, cl_program program, cl_kernel *kernel) {
+    qemb_status st = QEMB_OK;
+    cl_int error = CL_SUCCESS;
+    qemb__cl_kernel entry = {.program = program};
+    TRY(qemb__grow((void **)&cl->kernels, &cl->cap_kernels, cl->num_kernels + 1, sizeof *cl->kernels));
+    TRY(qemb__strdup(key, &entry.key));
+    TRY(qemb__strdup(name, &entry.name));
+    entry.kernel = clCreateKernel(program, name, &error);
+    REQUIRE(error != CL_INVALID_KERNEL_NAME, QEMB_ERR_BUILD, "kernel %s is not in %s (OpenCL %d)", name, key, (int)error);
+    CL_TRY(error, "clCreateKernel");
+    *kernel = entry.kernel;
+    cl->kernels[cl->num_kernels++] = entry;
+    return QEMB_OK;
+done:
+    (void)clReleaseProgram(program);
+    qemb__free(entry.key);
+    qemb__free(entry.name);
+    return st;
+}
+
 qemb_status qemb__cl_kernel_pieces(qemb_context *ctx, const char *const *pieces, int count, const char *name, const char *options, cl_kernel *kernel) {
-    const char *file = pieces[count - 1];
     qemb__cl *cl = ctx->engine;
     qemb_status st = QEMB_OK;
     char key[2 * QEMB__CL_OPTIONS];
+    char all[2 * QEMB__CL_OPTIONS];
     cl_program program = NULL;
-    cl_int error = CL_SUCCESS;
-    int length = snprintf(key, sizeof key, "%s:%s:%s", file, name, options);
+    int length = snprintf(key, sizeof key, "%s:%s", pieces[count - 1], options);
     REQUIRE(length > 0 && (size_t)length < sizeof key, QEMB_ERR_BUILD, "kernel %s: its options are too long", name);
-    for (int64_t i = 0; i < cl->num_kernels; i++) {
-        if (strcmp(cl->kernels[i].key, key) == 0) {
-            *kernel = cl->kernels[i].kernel;
-            return QEMB_OK;
-        }
+    *kernel = find_kernel(cl, key, name, &program);
+    if (*kernel) {
+        return QEMB_OK;
     }
-    TRY(qemb__grow((void **)&cl->kernels, &cl->cap_kernels, cl->num_kernels + 1, sizeof *cl->kernels));
-    qemb__cl_kernel *entry = &cl->kernels[cl->num_kernels];
-    *entry = (qemb__cl_kernel){0};
-    (void)snprintf(key, sizeof key, "%s %s", cl->base_options, options);
-    TRY(build(ctx, pieces, count, key, &program));
-    entry->kernel = clCreateKernel(program, name, &error);
-    REQUIRE(error != CL_INVALID_KERNEL_NAME, QEMB_ERR_BUILD, "kernel %s is not in %s (OpenCL %d)", name, file, (int)error);
-    CL_TRY(error, "clCreateKernel");
-    (void)snprintf(key, sizeof key, "%s:%s:%s", file, name, options);
-    st = qemb__strdup(key, &entry->key);
-    if (st != QEMB_OK) {
-        (void)clReleaseKernel(entry->kernel);
-        goto done;
-    }
-    entry->program = program;
-    program = NULL;
-    cl->num_kernels++;
-    *kernel = entry->kernel;
-done:
     if (program) {
-        (void)clReleaseProgram(program);
+        CL_TRY(clRetainProgram(program), "clRetainProgram");
+    } else {
+        (void)snprintf(all, sizeof all, "%s %s", cl->base_options, options);
+        TRY(build(ctx, pieces, count, all, &program));
     }
+    TRY(keep_kernel(cl, key, name, program, kernel));
+done:
     return st;
 }
 
@@ -174,6 +193,7 @@ void qemb__cl_kernels_free(qemb__cl *cl) {
         (void)clReleaseKernel(cl->kernels[i].kernel);
         (void)clReleaseProgram(cl->kernels[i].program);
         qemb__free(cl->kernels[i].key);
+        qemb__free(cl->kernels[i].name);
     }
     qemb__free(cl->kernels);
     qemb__free(cl->log);
