@@ -11,7 +11,8 @@
  *          low bits of the index above the position, sorted by LSD radix passes over exactly those bits; all digits are counted in
  *          one pass, digits that are equal everywhere are skipped. A bucket is one work-item's, so the worst skew costs what one core
  *          sorts. Features of a batch come one after another, so buckets that are whole tables (split 0) need no pass to be formed.
- * Launches split 0: row_sort_tables, row_sort_emit; alone: row_sort_tables by one work-item does both. Else row_sort_count and
+ * Launches row_sort_tables, row_sort_emit: split 0, or few buckets, each of which reads all lookups of its table; alone: row_sort_tables by one
+ *          work-item does both. Else row_sort_count and
  *          row_sort_partition (one work-item a chunk of positions), row_sort_buckets, row_sort_emit
  * Mapping  local size 1; no barrier, no local memory, no atomics; work-item i takes buckets i, i + n, ... and two blocks of scratch that
  *          stay in its core's cache: passes run between them, so a bucket's memory is written once, sorted

@@ -75,13 +75,17 @@ static inline long positions_of(const q_row_sort a, __global const int *plan, co
     return sum;
 }
 
-/* A whole table: builds its words in cache and sorts them into words[begin...]; fills bag_of of its features. */
-static inline void sort_table(const q_row_sort a, const int table, const long begin, const uint room, __global const q_table *tables,
+/* Bucket k of 2^split of a whole table: picks its words out of the table's lookups, in cache, and sorts them into words[begin...]; the first
+ * bucket fills bag_of of the table's features. */
+static inline void sort_table(const q_row_sort a, const int k, const long begin, const uint room, __global const q_table *tables,
                               __global const int *plan, __global const INDEX *indices, __global const OFFSET *offsets, __global ulong *words,
                               __global ulong *spare, __global ulong *scratch, __global sort_bucket *out, __global int *bag_of, __global int *run_of) {
+    const int table = k >> a.split;
     __global const q_table *t = tables + table;
     __global const int *list = plan + a.num_tables + 1;
-    const uint bits = low_bits(t, 0);
+    const uint bits = low_bits(t, a.split);
+    const ulong part = (ulong)(k - (table << a.split));
+    const ulong mask = ((ulong)1 << bits) - 1;
     __global ulong *x = scratch + get_global_id(0) * 2 * BLOCK;
     __global ulong *y = x + BLOCK;
     if (room > BLOCK) { /* words and spare, so that the last pass ends in words */
@@ -94,14 +98,16 @@ static inline void sort_table(const q_row_sort a, const int table, const long be
     for (int j = plan[table]; j < plan[table + 1]; j++) {
         const long g = (long)list[j] * a.batch.bags;
         const long last = bag_begin(a.batch, offsets, g + a.batch.bags);
-        fill_bags(a.batch, offsets, g, g + a.batch.bags, bag_of);
+        if (part == 0) {
+            fill_bags(a.batch, offsets, g, g + a.batch.bags, bag_of);
+        }
         for (long i = bag_begin(a.batch, offsets, g); i < last; i++) {
             const long index = indices[a.batch.indices_at + i];
             const bool ok = has_row(t, index);
-            x[n] = (ulong)index << 32 | (uint)i;
-            n += ok;
+            x[n] = ((ulong)index & mask) << 32 | (uint)i;
+            n += ok && (ulong)index >> bits == part;
 #if MAP
-            if (!ok) {
+            if (!ok && part == 0) {
                 run_of[i] = -1;
             }
 #endif
@@ -119,15 +125,17 @@ __kernel void row_sort_tables(__global const q_table *tables, __global const int
     const int refused = q_refused(status);
     long begin = 0;
     int next = 0; /* list entries that begin counts */
-    for (int k = first; k < a.num_tables; k += step) {
+    for (int k = first; k < a.num_tables << a.split; k += step) {
+        const int table = k >> a.split;
         if (refused) {
             buckets[k] = (sort_bucket){0, 0, 0, 0};
             continue;
         }
-        begin += positions_of(a, plan, next, plan[k], offsets);
-        next = plan[k];
-        const uint room = (uint)positions_of(a, plan, next, plan[k + 1], offsets);
-        sort_table(a, k, begin, room, tables, plan, indices, offsets, words, spare, scratch, buckets + k, bag_of, run_of);
+        begin += positions_of(a, plan, next, plan[table], offsets);
+        next = plan[table];
+        const long room = positions_of(a, plan, next, plan[table + 1], offsets);
+        const long at = (begin << a.split) + room * (k - (table << a.split)); /* each bucket has room for all lookups of its table */
+        sort_table(a, k, at, (uint)room, tables, plan, indices, offsets, words, spare, scratch, buckets + k, bag_of, run_of);
     }
     if (a.alone) {
         emit_buckets(a, 0, 1, tables, words, buckets, counts, position, run_start, run_row, run_of, part_first, part_run, part_slot);

@@ -76,24 +76,6 @@ static inline float any_nan(const float16 v) {
 #define PREFETCH_LINE(p)
 #endif
 
-/* M(0) M(1) ... : what is done to each block of a row that lies in variables of their own. */
-#define EACH_1(M) M(0)
-#define EACH_2(M) EACH_1(M) M(1)
-#define EACH_3(M) EACH_2(M) M(2)
-#define EACH_4(M) EACH_3(M) M(3)
-#define EACH_5(M) EACH_4(M) M(4)
-#define EACH_6(M) EACH_5(M) M(5)
-#define EACH_7(M) EACH_6(M) M(6)
-#define EACH_8(M) EACH_7(M) M(7)
-#define EACH_9(M) EACH_8(M) M(8)
-#define EACH_10(M) EACH_9(M) M(9)
-#define EACH_11(M) EACH_10(M) M(10)
-#define EACH_12(M) EACH_11(M) M(11)
-#define EACH_13(M) EACH_12(M) M(12)
-#define EACH_14(M) EACH_13(M) M(13)
-#define EACH_15(M) EACH_14(M) M(14)
-#define EACH_16(M) EACH_15(M) M(15)
-
 /* Range of a row from its lanewise minima and maxima; `odd` has NaN lanes where the row holds NaN or inf. */
 #define Q_RANGE(low, high, odd, lo, hi)      \
     const float odd_ = any_nan(odd);         \
