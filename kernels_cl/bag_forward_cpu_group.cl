@@ -10,8 +10,7 @@
  * Knobs    ROWS of a group, a multiple of 4; 0: this file is not used; AHEAD */
 #ifndef ROWS
 #error "ROWS is set by src/opencl/variants.inc, never here"
-#endif
-#if ROWS > 0
+#elif ROWS > 0
 #if !(USES & (USES_TORCH_CPU | USES_TORCH_CUDA)) || (USES & USES_NORM) || MODE == Q_MODE_NONE || defined(Q_SOFT_DIVISION)
 #error "groups of rows: see above"
 #endif
@@ -129,17 +128,8 @@ static inline void prefetch_columns(const bag_view v, __global const q_table *t,
 #if PREFETCH
     const long ahead = row_ahead(v, t, p);
     __global const float *w = row_of(v, t, ahead) + c;
-    if (wide <= 2) {
-        PREFETCH_LINE(w);
-    }
-    if (wide == 2) {
-        PREFETCH_LINE(w + 16);
-    }
-    if (wide > 2) {
-        PREFETCH_LINE(w + 32);
-    }
-    if (wide > 3) {
-        PREFETCH_LINE(w + 48);
+    for (int k = wide > 2 ? 2 : 0; k < wide; k++) {
+        PREFETCH_LINE(w + 16 * k);
     }
 #if USES & USES_STATE
     if (c == 0 && (t->flags & Q_HAS_STATE)) {

@@ -105,7 +105,7 @@ static inline void sort_table(const q_row_sort a, const int k, const long begin,
             const long index = indices[a.batch.indices_at + i];
             const bool ok = has_row(t, index);
             x[n] = ((ulong)index & mask) << 32 | (uint)i;
-            n += ok && (ulong)index >> bits == part;
+            n += (uint)ok & (uint)((ulong)index >> bits == part); /* no branch: for two buckets it would be a coin */
 #if MAP
             if (!ok && part == 0) {
                 run_of[i] = -1;

@@ -18,7 +18,7 @@
     X(clEnqueueNDRangeKernel) X(clEnqueueReadBuffer) X(clEnqueueWriteBuffer) X(clFinish) X(clGetCommandQueueInfo) X(clGetDeviceIDs)    \
     X(clGetDeviceInfo) X(clGetEventInfo) X(clGetMemObjectInfo) X(clGetPlatformIDs) X(clGetPlatformInfo) X(clGetProgramBuildInfo)       \
     X(clReleaseCommandQueue) X(clReleaseContext) X(clReleaseEvent) X(clReleaseKernel) X(clReleaseMemObject) X(clReleaseProgram)        \
-    X(clRetainCommandQueue) X(clRetainContext) X(clRetainEvent) X(clRetainMemObject) X(clSetKernelArg)                                 \
+    X(clRetainCommandQueue) X(clRetainContext) X(clRetainEvent) X(clRetainMemObject) X(clRetainProgram) X(clCreateProgramWithBinary) X(clGetProgramInfo) X(clSetKernelArg)                                 \
     X(clSetMemObjectDestructorCallback) X(clWaitForEvents)
 
 typedef struct qemb__cl_table {
@@ -66,6 +66,9 @@ qemb_status qemb__cl_load(const char *call);
 #define clRetainContext qemb__cl_calls.clRetainContext
 #define clRetainEvent qemb__cl_calls.clRetainEvent
 #define clRetainMemObject qemb__cl_calls.clRetainMemObject
+#define clRetainProgram qemb__cl_calls.clRetainProgram
+#define clCreateProgramWithBinary qemb__cl_calls.clCreateProgramWithBinary
+#define clGetProgramInfo qemb__cl_calls.clGetProgramInfo
 #define clSetKernelArg qemb__cl_calls.clSetKernelArg
 #define clSetMemObjectDestructorCallback qemb__cl_calls.clSetMemObjectDestructorCallback
 #define clWaitForEvents qemb__cl_calls.clWaitForEvents
