@@ -7,9 +7,9 @@
 
 enum {
     BLOCK = 1 << 15,     /* CPU: words of a scratch block; two of 256 KiB stay in a core's second level */
-    ALONE = 1 << 12,    /* CPU: up to so many lookups one work-item is done before more would be */
-    CUTS = 1 << 16,      /* CPU: up to so many lookups of few tables are read by every bucket */
-    MAX_CUTS = 3,        /* CPU: 2^3 buckets a table then */
+    ALONE_ONE = 1 << 16, /* CPU: up to so many lookups of one table, or of several, one work-item is done before more would be */
+    ALONE_MANY = 1 << 12,
+    MAX_CUTS = 3, /* CPU: 2^3 buckets a table where each bucket reads all of its lookups */
     CUTTABLE = 1 << 26,
     LARGE_TABLE = 1 << 17, /* CPU: lookups of a table that no longer sort in cache */
     BUCKET = 1 << 13,      /* CPU: lookups a bucket should get */
@@ -78,10 +78,9 @@ static int bits_of(int64_t rows) {
 /* Facts of a sort on CPUs: tables too few for the cores, or too large for their caches, are better cut. */
 static uint32_t cpu_facts(const qemb__cl *cl, const qemb__tables *s, int64_t lookups) {
     const int64_t tables = qemb__max_i64(s->num_tables, 1);
-    const bool uneven = lookups > CUTS && (tables < 2 * cl->compute_units || lookups / tables > LARGE_TABLE);
-    const bool some = lookups <= CUTS && tables < cl->compute_units;
-    uint32_t facts = QEMB__ROWS_32 | (lookups <= ALONE ? QEMB__FEW_LOOKUPS : 0u) | (some ? QEMB__SOME_LOOKUPS : 0u) |
-                     (lookups < CUTTABLE ? QEMB__CUTTABLE : 0u) | (uneven ? 0u : QEMB__EVEN_TABLES);
+    const bool uneven = lookups > ALONE_ONE && (tables < 2 * cl->compute_units || lookups / tables > LARGE_TABLE);
+    const bool few = lookups <= ALONE_MANY || (tables == 1 && lookups <= ALONE_ONE);
+    uint32_t facts = QEMB__ROWS_32 | (few ? QEMB__FEW_LOOKUPS : 0u) | (lookups < CUTTABLE ? QEMB__CUTTABLE : 0u) | (uneven ? 0u : QEMB__EVEN_TABLES);
     for (int32_t t = 0; t < s->num_tables; t++) {
         facts &= bits_of(s->table[t].rows) > 32 ? ~(uint32_t)QEMB__ROWS_32 : ~0u;
     }
@@ -106,7 +105,7 @@ static int split_of(const qemb__cl *cl, const qemb__tables *s, int64_t lookups) 
         const int above = bits_of(s->table[t].rows) - 32;
         split = above > split ? above : split;
     }
-    while (lookups > CUTS && split < MAX_SPLIT && tables << split < buckets) {
+    while (lookups > ALONE_ONE && split < MAX_SPLIT && tables << split < buckets) {
         split++;
     }
     return split;
