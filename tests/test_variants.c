@@ -256,9 +256,10 @@ Test(variants, gpu_family, .description = "variants: each line of the GPU family
     try_family("gpu");
 }
 
-static void count_variant(void *user, const char *stem, const char *name, bool able) {
+static void count_variant(void *user, const char *stem, const char *name, const char *knobs, bool able) {
     int *counts = user;
     (void)name;
+    (void)knobs;
     counts[qemb__stem_of(stem, strlen(stem))] += able;
 }
 

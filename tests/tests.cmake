@@ -29,7 +29,7 @@ function(qemb_add_test name program)
   set(cache ${PROJECT_BINARY_DIR}/pocl-cache/${name})
   file(MAKE_DIRECTORY ${cache})
   set_tests_properties(${name} PROPERTIES TIMEOUT 1500
-    ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache};${native_environment};${environment}")
+    ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache};QEMB_TUNE=;${native_environment};${environment}") # no tuning file of whoever runs them
 endfunction()
 
 # Helpers that several test programs share are tests/support*.c.

@@ -716,13 +716,21 @@ QEMB_API qemb_status qemb_packed_forward(qemb_packed *packed, qemb_batch *batch,
  * reference engine. Valid until the next call. Every variant gives the same bits. */
 QEMB_API const char *qemb_context_variant(qemb_context *ctx, const char *stem);
 
+/* The last choice of a stem as a line of a tuning file; "" where there is none. Valid until the next call.
+ * Tuning   contexts read $QEMB_TUNE (a path; empty: no file), else $XDG_CONFIG_HOME/qemb/DEVICE.tune or ~/.config/qemb/DEVICE.tune: the line
+ *          "qemb-tune 1", the line "device NAME", then such lines, as `qemb tune` writes them. What does not make sense is passed over: a wrong
+ *          file can slow a program and do nothing else. QEMB_LOG=pick prints every choice and its reason to stderr. */
+QEMB_API const char *qemb_context_tuning_line(qemb_context *ctx, const char *stem);
+QEMB_API bool qemb_tuning_path(const char *device, char *path, size_t size); /* where that file is; false: nowhere */
+
 /* Asks for variants by name, from the next launch on: "STEM=NAME[:KNOB=NUMBER...],...", as $QEMB_VARIANT does for every context. A variant that
  * does not fit a launch is passed over there. NULL or "": the library chooses. Kernels compile at their next use. Errors ARG, UNSUPPORTED
  * (reference engine). */
 QEMB_API qemb_status qemb_context_force_variant(qemb_context *ctx, const char *variants);
 
-/* Visits the variants of the device's family, best first; able: the device has what the variant needs. */
-typedef void (*qemb_variant_visitor)(void *user, const char *stem, const char *name, bool able);
+/* Visits the variants of the device's family, best first. knobs: the numbers that may be turned, "ahead=8..96 local=1..64" (powers of two but for
+ * ahead); able: the device has what the variant needs. */
+typedef void (*qemb_variant_visitor)(void *user, const char *stem, const char *name, const char *knobs, bool able);
 QEMB_API qemb_status qemb_context_variants(qemb_context *ctx, qemb_variant_visitor visit, void *user);
 
 #ifdef __cplusplus

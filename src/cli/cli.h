@@ -26,6 +26,7 @@ int cli_ladder(int argc, char **argv);
 int cli_convert(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_lookup(int argc, char **argv);
+int cli_tune(int argc, char **argv);
 
 /* Prints "qemb COMMAND: sentence" and gives the exit code. cli_usage adds where the help is. */
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -13,6 +13,7 @@ static const cli_command commands[] = {
     {"convert", "pack the tables of a safetensors file to 8, 4 or 2 bits", cli_convert},
     {"inspect", "tensors, tables, ranges and errors of a safetensors file", cli_inspect},
     {"lookup", "rows or bags of a table in a file", cli_lookup},
+    {"tune", "measure the variants of every kernel, and keep the fastest for this device", cli_tune},
     {"bench", "time one operation, a file of shapes, or everything", cli_bench},
 };
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };

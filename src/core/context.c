@@ -143,6 +143,11 @@ const char *qemb_context_variant(qemb_context *ctx, const char *stem) {
     return text ? text : "";
 }
 
+const char *qemb_context_tuning_line(qemb_context *ctx, const char *stem) {
+    const char *text = ctx && stem && ctx->ops->tuning_line ? ctx->ops->tuning_line(ctx, stem) : "";
+    return text ? text : "";
+}
+
 qemb_status qemb_context_force_variant(qemb_context *ctx, const char *variants) {
     qemb_status st = qemb__enter(ctx, "context_force_variant");
     if (st != QEMB_OK) {

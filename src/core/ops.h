@@ -151,6 +151,7 @@ struct qemb__ops {
 
     /* as the calls of qemb.h; NULL where there is nothing to choose */
     const char *(*variant)(qemb_context *ctx, const char *stem); /* NULL: no such stem */
+    const char *(*tuning_line)(qemb_context *ctx, const char *stem);
     qemb_status (*force_variant)(qemb_context *ctx, const char *text);
     void (*variants)(qemb_context *ctx, qemb_variant_visitor visit, void *user);
 };

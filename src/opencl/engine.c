@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "opencl/opencl.h"
+#include "opencl/tuning.h"
 
 typedef struct host_pages {
     void *memory;
@@ -159,6 +160,7 @@ static void close_engine(qemb_context *ctx) {
     }
     qemb__cl_forget_events(cl);
     qemb__cl_kernels_free(cl);
+    qemb__free(cl->picker.tuning);
     if (cl->queue) {
         (void)clReleaseCommandQueue(cl->queue);
     }
@@ -174,6 +176,11 @@ static const char *variant(qemb_context *ctx, const char *stem) {
     return qemb__pick_text(&cl->picker, stem);
 }
 
+static const char *tuning_line(qemb_context *ctx, const char *stem) {
+    qemb__cl *cl = ctx->engine;
+    return qemb__pick_line(&cl->picker, stem);
+}
+
 static qemb_status force_variant(qemb_context *ctx, const char *text) {
     qemb__cl *cl = ctx->engine;
     return qemb__pick_force(&cl->picker, text);
@@ -185,7 +192,14 @@ static void variants(qemb_context *ctx, qemb_variant_visitor visit, void *user) 
         const qemb__variant *v = &qemb__variants[i];
         const uint32_t lacks = v->needs & QEMB__DEVICE_FACTS & ~p->device_facts;
         if (v->is_cpu == p->is_cpu) {
-            visit(user, qemb__stem_text(v->stem), v->name, lacks == 0);
+            char knobs[160] = "";
+            for (int k = 0, at = 0; k < QEMB__KNOBS; k++) {
+                if (v->knob[k].least < v->knob[k].most) {
+                    at += snprintf(knobs + at, sizeof knobs - (size_t)at, "%s%s=%d..%d", at ? " " : "", qemb__knob_text((qemb__knob_name)k), v->knob[k].least,
+                                   v->knob[k].most);
+                }
+            }
+            visit(user, qemb__stem_text(v->stem), v->name, knobs, lacks == 0);
         }
     }
 }
@@ -218,6 +232,7 @@ static const qemb__ops opencl_ops = {
     .row_update = qemb__cl_row_update,
     .row_update_prepare = qemb__cl_row_update_prepare,
     .variant = variant,
+    .tuning_line = tuning_line,
     .force_variant = force_variant,
     .variants = variants,
 };
@@ -231,7 +246,8 @@ static qemb_status open_picker(qemb__cl *cl) {
     cl->picker.max_local = cl->max_local < 1024 ? (int)cl->max_local : 1024;
     cl->picker.device_facts = (cl->shuffle >= 1 ? QEMB__WARP_SHUFFLE : 0u) | (cl->shuffle >= 2 ? QEMB__WARP_REDUCE : 0u) |
                               (cl->max_local >= 256 && local_bytes >= 32768 ? QEMB__LOCAL_32K : 0u);
-    return qemb__pick_force(&cl->picker, getenv("QEMB_VARIANT"));
+    const qemb_status st = qemb__tuning_open(cl->name, cl->platform_name, cl->is_cpu, &cl->picker.tuning);
+    return st == QEMB_OK ? qemb__pick_force(&cl->picker, getenv("QEMB_VARIANT")) : st;
 }
 
 qemb_status qemb__cl_open(qemb_context *ctx, cl_platform_id platform, cl_device_id device, cl_context context, cl_command_queue queue) {

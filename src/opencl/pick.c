@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "opencl/tuning.h"
 
 #define TORCH_POOL      QEMB__TORCH_POOL
 #define ALIGNED         QEMB__ALIGNED
@@ -122,6 +123,12 @@ static void choose(const qemb__picker *picker, const qemb__case *launch, qemb__p
         pick->why = "asked for";
         return;
     }
+    const qemb__tuned *tuned = qemb__tuning_find(picker->tuning, launch, facts);
+    if (tuned) {
+        set_knobs(picker, tuned->pick.variant, tuned->pick.knob, pick);
+        pick->why = tuned->pick.why;
+        return;
+    }
     for (int i = 0; i < qemb__variant_count; i++) {
         const qemb__variant *v = &qemb__variants[i];
         if (v->stem == launch->stem && v->is_cpu == picker->is_cpu && ((v->needs | v->wants) & ~facts) == 0) {
@@ -135,31 +142,45 @@ static void choose(const qemb__picker *picker, const qemb__case *launch, qemb__p
 const qemb__pick *qemb__pick_for(qemb__picker *picker, const qemb__case *launch) {
     const qemb__case *last = &picker->stem[launch->stem].last;
     qemb__pick *pick = &picker->stem[launch->stem].pick;
-    if (pick->variant && last->facts == launch->facts && last->dim == launch->dim && last->quant == launch->quant && last->bytes == launch->bytes) {
+    if (pick->variant && last->facts == launch->facts && last->dim == launch->dim && last->quant == launch->quant && last->size == launch->size) {
         return pick;
     }
     picker->stem[launch->stem].last = *launch;
     choose(picker, launch, pick);
     if (picker->log) {
-        qemb__log("pick", "%s = %s: %s (rows of %d columns%s, tables of %lld MiB)", stem_names[launch->stem], qemb__pick_text(picker, stem_names[launch->stem]),
-                  pick->why, (int)launch->dim, launch->quant ? ", fake-quantised" : "", (long long)(launch->bytes >> 20));
+        qemb__log("pick", "%s (%s)", qemb__pick_line(picker, stem_names[launch->stem]), pick->why);
     }
     return pick;
 }
 
-const char *qemb__pick_text(qemb__picker *picker, const char *stem) {
-    const int s = qemb__stem_of(stem, strlen(stem));
-    if (s < 0) {
-        return NULL;
-    }
-    const qemb__pick *pick = &picker->stem[s].pick;
-    int at = snprintf(picker->text, sizeof picker->text, "%s", pick->variant ? pick->variant->name : "");
-    for (int k = 0; pick->variant && k < QEMB__KNOBS; k++) {
+/* A choice behind the `at` bytes that the text holds already. */
+static void add_choice(qemb__picker *picker, int at, const qemb__pick *pick) {
+    at += snprintf(picker->text + at, sizeof picker->text - (size_t)at, "%s", pick->variant->name);
+    for (int k = 0; k < QEMB__KNOBS; k++) {
         if (pick->variant->knob[k].least < pick->variant->knob[k].most) {
             at += snprintf(picker->text + at, sizeof picker->text - (size_t)at, " %s=%d", knob_names[k], pick->knob[k]);
         }
     }
-    return picker->text;
+}
+
+const char *qemb__pick_text(qemb__picker *picker, const char *stem) {
+    const int s = qemb__stem_of(stem, strlen(stem));
+    picker->text[0] = 0;
+    if (s >= 0 && picker->stem[s].pick.variant) {
+        add_choice(picker, 0, &picker->stem[s].pick);
+    }
+    return s < 0 ? NULL : picker->text;
+}
+
+const char *qemb__pick_line(qemb__picker *picker, const char *stem) {
+    const int s = qemb__stem_of(stem, strlen(stem));
+    picker->text[0] = 0;
+    if (s >= 0 && picker->stem[s].pick.variant) {
+        const qemb__case *c = &picker->stem[s].last;
+        add_choice(picker, snprintf(picker->text, sizeof picker->text, "%s dim=%d size=%lld quant=%d variant=", stem, (int)c->dim, (long long)c->size, c->quant),
+                   &picker->stem[s].pick);
+    }
+    return s < 0 ? NULL : picker->text;
 }
 
 /* "STEM=NAME[:KNOB=NUMBER...]" of `length` bytes. */

@@ -1,6 +1,6 @@
 /* pick.h - which variant of a kernel a launch takes, and with which numbers.
  *
- * A stem describes its launch as facts; the first line of variants.inc that fits is taken, unless a tuning file (tune.h) or whoever debugs
+ * A stem describes its launch as facts; the first line of variants.inc that fits is taken, unless a tuning file (tuning.h) or whoever debugs
  * ($QEMB_VARIANT, qemb_context_force_variant) names another line that fits. QEMB_LOG=pick prints each choice and its reason. */
 #ifndef QEMB_OPENCL_PICK_H
 #define QEMB_OPENCL_PICK_H
@@ -89,9 +89,9 @@ typedef struct qemb__pick {
 typedef struct qemb__case {
     qemb__stem stem;
     uint32_t facts;
-    int32_t dim;   /* widest row */
-    bool quant;    /* rows are fake-quantised */
-    int64_t bytes; /* of the tables */
+    int32_t dim;  /* columns of the widest row; row_sort: tables */
+    bool quant;   /* rows are fake-quantised */
+    int64_t size; /* of the tables in MiB; row_sort: lookups in thousands. At least 1 */
 } qemb__case;
 
 /* What a context knows about choices. */
@@ -103,8 +103,8 @@ typedef struct qemb__picker {
         qemb__case last;
         qemb__pick pick, forced; /* forced.knob < 0: not said */
     } stem[QEMB__STEMS];
-    struct qemb__tuning *tuning; /* tune.h; NULL: none */
-    char text[160];
+    struct qemb__tuning *tuning; /* tuning.h; NULL: none */
+    char text[256];
 } qemb__picker;
 
 /* The choice for a launch; stays as it is until the next of the same stem. */
@@ -116,6 +116,9 @@ qemb_status qemb__pick_force(qemb__picker *picker, const char *text);
 
 /* The last choice of a stem as text: "grouped ahead=24 local=16 rows=32"; "" before the first; NULL for a stem that does not exist. */
 const char *qemb__pick_text(qemb__picker *picker, const char *stem);
+
+/* The line of a tuning file that makes this choice again; "" before the first; NULL for a stem that does not exist. */
+const char *qemb__pick_line(qemb__picker *picker, const char *stem);
 
 /* Words to numbers, -1 when there is none; numbers to words. */
 int qemb__stem_of(const char *name, size_t length);

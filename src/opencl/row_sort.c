@@ -56,6 +56,12 @@ static void common_options(const qemb__row_sort_args *args, char *options, size_
                    args->batch->indices_64 ? "long" : "int", args->batch->offsets_64 ? "long" : "int", args->sort->wide, args->with_map);
 }
 
+static const qemb__pick *pick_for(qemb_context *ctx, const qemb__tables *s, int64_t lookups, uint32_t facts) {
+    qemb__cl *cl = ctx->engine;
+    const qemb__case launch = {.stem = QEMB__ROW_SORT, .facts = facts, .dim = s->num_tables, .size = 1 + lookups / 1000};
+    return qemb__pick_for(&cl->picker, &launch);
+}
+
 /* ---- CPU family */
 
 static qemb_status cpu_kernel(qemb_context *ctx, const qemb__row_sort_args *args, const char *name, cl_kernel *kernel) {
@@ -186,7 +192,7 @@ static qemb_status cpu_row_sort(qemb_context *ctx, const qemb__row_sort_args *ar
     qemb__row_sort *s = args->sort;
     qemb_status st = QEMB_OK;
     q_row_sort a = arguments(args);
-    const qemb__pick *pick = qemb__cl_pick(ctx, QEMB__ROW_SORT, cpu_facts(cl, s->tables, a.batch.lookups), s->tables);
+    const qemb__pick *pick = pick_for(ctx, s->tables, a.batch.lookups, cpu_facts(cl, s->tables, a.batch.lookups));
     const bool cut = !(pick->variant->needs & QEMB__ROWS_32);
     const bool cuts = (pick->variant->needs & QEMB__CUTTABLE) != 0;
     a.split = cut ? split_of(cl, s->tables, a.batch.lookups) : cuts ? cuts_of(cl, s->tables) : 0;
@@ -221,8 +227,8 @@ typedef struct gpu_shape {
     int group, items, digit_bits;
 } gpu_shape;
 
-static gpu_shape gpu_shape_of(qemb_context *ctx, const qemb__row_sort *sort) {
-    const qemb__pick *pick = qemb__cl_pick(ctx, QEMB__ROW_SORT, 0, sort->tables);
+static gpu_shape gpu_shape_of(qemb_context *ctx, const qemb__row_sort *sort, int64_t lookups) {
+    const qemb__pick *pick = pick_for(ctx, sort->tables, lookups, 0);
     return (gpu_shape){pick->knob[QEMB__KNOB_LOCAL], sort->wide ? 5 : 7, pick->knob[QEMB__KNOB_DIGIT]};
 }
 
@@ -303,8 +309,8 @@ done:
 static qemb_status gpu_row_sort(qemb_context *ctx, const qemb__row_sort_args *args) {
     qemb__row_sort *s = args->sort;
     qemb_status st = QEMB_OK;
-    const gpu_shape shape = gpu_shape_of(ctx, s);
     q_row_sort a = arguments(args);
+    const gpu_shape shape = gpu_shape_of(ctx, s, a.batch.lookups);
     const int64_t n = a.batch.lookups;
     const int64_t tile = (int64_t)shape.group * shape.items;
     const int passes = (bits_of(a.total_rows + 1) + shape.digit_bits - 1) / shape.digit_bits;

@@ -105,5 +105,6 @@ int fuzz_device(const uint8_t *bytes, size_t count);
 int fuzz_options(const uint8_t *bytes, size_t count);
 int fuzz_kernels_cpu(const uint8_t *bytes, size_t count);
 int fuzz_kernels_gpu(const uint8_t *bytes, size_t count);
+int fuzz_tuning(const uint8_t *bytes, size_t count);
 
 #endif
