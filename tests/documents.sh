@@ -48,11 +48,7 @@ check_blocks() { # PAGE
         '<!-- file: '*) sed 1d "$file" | cmp -s - "$block" || fail "$1: a block differs from $file" ;;
         '<!-- output: '*)
             name=$(basename "$file" .c)
-<<<<<<< HEAD
             "$build/examples/$name" >"$work/out" 2>"$work/log"
-=======
-            "$build/examples/$name" >"$work/out" 2>&1
->>>>>>> 02cd117 (bench: example programs, each of one thing, built and run by the tests; tests: every block, link and option of the documents is checked)
             cmp -s "$work/out" "$block" || { fail "$1: $name prints something else:"; diff "$block" "$work/out"; } ;;
         *) case $block in *.c) compile "$block" "a block of $1" ;; esac ;;
         esac
@@ -112,7 +108,7 @@ check_names() {
 check_options() {
     { awk '/^```sh/ { inside = 1; next } /^```/ { inside = 0 } inside' README.md
       grep -o '`\(build/bin/qemb\|bench\|demo\|train\|serve-check\|ladder\|tune\|convert\|inspect\|lookup\) [^`]*`' README.md | tr -d '`' |
-          sed 's/^build\/bin\/qemb //; s/^/build\/bin\/qemb /'; } | sed 's/ *#.*//' | grep 'qemb [a-z]' | sort -u | while read -r line; do
+          sed 's/^build\/bin\/qemb //; s/^/build\/bin\/qemb /'; } | sed 's/ *#.*//' | grep 'bin/qemb [a-z]' | sort -u | while read -r line; do
         words=${line##*bin/qemb }
         command=${words%% *}
         "$build/bin/qemb" "$command" --help >"$work.help" 2>&1 || { echo "README.md: qemb has no command $command"; continue; }

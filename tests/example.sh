@@ -7,11 +7,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 2
 status=0
 for device in opencl reference; do
-<<<<<<< HEAD
     QEMB_DEVICE=$device "$1" >out 2>err || { echo "$1 on $device: exit code $?"; cat err; status=1; }
-=======
-    QEMB_DEVICE=$device "$1" >out 2>&1 || { echo "$1 on $device: exit code $?"; status=1; }
->>>>>>> 02cd117 (bench: example programs, each of one thing, built and run by the tests; tests: every block, link and option of the documents is checked)
     cmp -s out "$2" || { echo "$1 on $device prints something else than $2:"; diff "$2" out; status=1; }
 done
 exit $status
