@@ -1,8 +1,8 @@
 /* test_io_packed.c - packed tables in files: every layout comes back with its bytes and its lookups, opening copies nothing, and damaged
  * files get a status.
  *
- * Classes of the hostile catalogue that cannot exist here: magic, version and reserved bytes (safetensors has none), name lengths and counts
- * as binary numbers, section checksums, optional sections; sizes and header classes are in test_io_safetensors.c, values of optimisers and
+ * Classes of the hostile catalogue that cannot exist here: magic and reserved bytes (safetensors has none), name lengths and counts as binary
+ * numbers, section checksums, optional sections; sizes and header classes are in test_io_safetensors.c, values of optimisers and
  * step counters in test_io_state.c. */
 #include <criterion/criterion.h>
 #include <qemb/qemb_io.h>
@@ -179,9 +179,9 @@ static void make_sparse(const char *path, int64_t rows) {
     char header[2048];
     char text[2][512];
     (void)snprintf(text[0], sizeof text[0],
-                   "\"qemb_packed\":\"tables=1 output_dim=16 mode=sum pooled=1 include_last_offset=0 scale_grad_by_freq=0 sparse=0 features=\"");
+                   "\"qemb_packed\":\"version=1 tables=1 output_dim=16 mode=sum pooled=1 include_last_offset=0 scale_grad_by_freq=0 sparse=0 features=\"");
     (void)snprintf(text[1], sizeof text[1],
-                   "\"qemb_packed.0\":\"layout=planar bits=4 qparams=bf16 symmetric=0 row_alignment=0 num_embeddings=%lld embedding_dim=16 num_rows=%lld "
+                   "\"qemb_packed.0\":\"version=1 layout=planar bits=4 qparams=bf16 symmetric=0 row_alignment=0 num_embeddings=%lld embedding_dim=16 num_rows=%lld "
                    "pruned=0 has_padding_idx=0 padding_idx=0 has_max_norm=0 max_norm=0 norm_type=2 name=t\"",
                    (long long)rows, (long long)rows);
     const int n = snprintf(header, sizeof header,
@@ -467,6 +467,12 @@ static const hostile texts[] = {
     {"HF-D rows transposed", "\"shape\":[31,19]", "\"shape\":[19,31]", QEMB_ERR_SHAPE},
     {"HF-D rows as one", "\"shape\":[31,19]", "\"shape\":[589]", QEMB_ERR_SHAPE},
     {"HF-D a map of another type", "\"dtype\":\"I32\"", "\"dtype\":\"F32\"", QEMB_ERR_DTYPE},
+    {"HF-B version 0", "version=1 tables=3", "version=0 tables=3", QEMB_ERR_UNSUPPORTED},
+    {"HF-B a version to come", "version=1 tables=3", "version=2 tables=3", QEMB_ERR_UNSUPPORTED},
+    {"HF-B a version to come of a table", "version=1 layout", "version=18 layout", QEMB_ERR_UNSUPPORTED},
+    {"HF-B the largest version", "version=1 tables=3", "version=9223372036854775807 tables=3", QEMB_ERR_UNSUPPORTED},
+    {"HF-B no version", "version=1 tables=3", "tables=3", QEMB_ERR_CORRUPT},
+    {"HF-B nothing but a version", "version=1 tables=3", "version=1", QEMB_ERR_CORRUPT},
     {"HF-G no text of ours", "p.qemb_packed\"", "p.qemb_pocket\"", QEMB_ERR_ARG},
 };
 

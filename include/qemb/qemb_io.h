@@ -160,7 +160,8 @@ QEMB_API qemb_status qemb_safetensors_save(const char *path, const qemb_tensor_d
  *           kind and every hyper-parameter.
  * Packed    PREFIX + NAME.rows (U8 [rows][row_bytes], the layout's own bytes), planar tables NAME.qparams (F32 or BF16, [rows][scale, bias],
  *           symmetric [rows][scale]), pruned ones NAME.row_map (I32 [E]). Metadata PREFIX + qemb_packed (options, features) and
- *           PREFIX + qemb_packed.T: layout, bits, sizes, padding, max_norm, name. */
+ *           PREFIX + qemb_packed.T: layout, bits, sizes, padding, max_norm, name.
+ * Texts begin with their version; one of another version is UNSUPPORTED. Files of version 1 will always load. */
 typedef struct qemb_saver qemb_saver;
 QEMB_API qemb_status qemb_saver_create(qemb_saver **saver);
 QEMB_API void qemb_saver_destroy(qemb_saver *saver);

@@ -13,7 +13,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 
-enum { LONGEST_NUMBER = 48 };
+enum { LONGEST_NUMBER = 48, VERSION = 1 };
 
 /* The caller's locale may write a comma where files have a point. */
 static void print_real(double value, char *text) {
@@ -58,14 +58,14 @@ static bool parse_integer(const char *text, size_t length, int64_t *value) {
 qemb_status qemb__fields_write(const qemb__field *fields, const void *values, char **out) {
     qemb_status st = QEMB_OK;
     void *block = NULL;
-    size_t longest = 1;
-    size_t used = 0;
+    size_t longest = LONGEST_NUMBER;
     for (const qemb__field *f = fields; f->name; ++f) {
         const void *at = (const char *)values + f->offset;
         longest += strlen(f->name) + 2 + LONGEST_NUMBER + (f->kind == QEMB__FIELD_TEXT ? strlen(*(const char *const *)at) : 0);
     }
     TRY(qemb__calloc((int64_t)longest, 1, &block));
     char *text = block;
+    size_t used = (size_t)snprintf(text, longest, "version=%d", VERSION);
     for (const qemb__field *f = fields; f->name; ++f) {
         const void *at = (const char *)values + f->offset;
         char number[LONGEST_NUMBER];
@@ -84,7 +84,7 @@ qemb_status qemb__fields_write(const qemb__field *fields, const void *values, ch
             value = *(const char *const *)at;
             break;
         }
-        used += (size_t)snprintf(text + used, longest - used, "%s%s=%s", used ? " " : "", f->name, value);
+        used += (size_t)snprintf(text + used, longest - used, " %s=%s", f->name, value);
     }
     *out = text;
     block = NULL;
@@ -116,7 +116,14 @@ static bool parse_value(const qemb__field *f, const char *text, size_t length, v
 
 qemb_status qemb__fields_read(const char *path, const char *key, const char *text, const qemb__field *fields, void *values) {
     qemb_status st = QEMB_OK;
-    const char *at = text;
+    static const char word[] = "version=";
+    const char *at = text + sizeof word - 1;
+    int64_t version = 0;
+    REQUIRE(strncmp(text, word, sizeof word - 1) == 0 && parse_integer(at, strcspn(at, " "), &version) && at[strcspn(at, " ")], QEMB_ERR_CORRUPT,
+            "%s: text '%.200s', byte 0: want '%s' and a number", path, key, word);
+    REQUIRE(version == VERSION, QEMB_ERR_UNSUPPORTED, "%s: text '%.200s' is of version %lld, this library reads version %d", path, key,
+            (long long)version, VERSION);
+    at += strcspn(at, " ") + 1;
     for (const qemb__field *f = fields; f->name; ++f) {
         const size_t name = strlen(f->name);
         REQUIRE(strncmp(at, f->name, name) == 0 && at[name] == '=', QEMB_ERR_CORRUPT, "%s: text '%.200s', byte %lld: want '%s='", path, key,

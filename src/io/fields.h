@@ -1,4 +1,6 @@
-/* fields.h - metadata texts of the form "name=value name=value ... last=anything", written and parsed from one table of fields. */
+/* fields.h - metadata texts of the form "version=1 name=value name=value ... last=anything", written and parsed from one table of fields.
+ *
+ * The version is that of all texts of this library, and goes up when a table of fields changes: an older reader then says UNSUPPORTED. */
 #ifndef QEMB_IO_FIELDS_H
 #define QEMB_IO_FIELDS_H
 
@@ -24,7 +26,8 @@ typedef struct qemb__field {
 /* Every field of `fields` (ends with a NULL name), in order. To be freed. */
 qemb_status qemb__fields_write(const qemb__field *fields, const void *values, char **text);
 
-/* The same back. Each field must stand there, in order and once; CORRUPT with file, key and reason otherwise. Texts point into `text`. */
+/* The same back. Each field must stand there, in order and once; CORRUPT with file, key and reason otherwise, UNSUPPORTED for another
+ * version. Texts point into `text`. */
 qemb_status qemb__fields_read(const char *path, const char *key, const char *text, const qemb__field *fields, void *values);
 
 #endif
