@@ -54,8 +54,12 @@ typedef struct bad_report {
     char text[6000];
 } bad_report;
 
-/* All values of all calls one by one, and two by two where `stride` > 0 (every stride-th pair). */
-void bad_run(walk *w, walk *twin, const bad_call *calls, int count, int stride, bad_report *report);
+/* All values of all calls one by one, and two by two where `stride` > 0 (every stride-th pair). Both walks are looked at around every
+ * `every`-th bad value: what an earlier one broke still shows then. */
+typedef struct bad_bounds {
+    int stride, every;
+} bad_bounds;
+void bad_run(walk *w, walk *twin, const bad_call *calls, int count, const bad_bounds *bounds, bad_report *report);
 
 /* The tables (support_bad_*.c). */
 extern const bad_call bad_modules[], bad_lookups[], bad_training[], bad_packed[], bad_contexts[], bad_files[];

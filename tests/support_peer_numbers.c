@@ -384,7 +384,7 @@ const peer_bug peer_numbers[] = {
     {"FQ-4", "139464: 757.5 / 15", fq_4, NULL, NULL},
     {"FQ-5", "torch-xpu-ops 5231: exact ties", fq_5, NULL, NULL},
     {"FQ-6", "tt-metal 56525: half-way values", fq_5, NULL, NULL},
-    {"FQ-7", "PR 113861: the peer's rounding may change", NULL, "tests/replay.c", "cases"},
+    {"FQ-7", "PR 113861: the peer's rounding may change", NULL, "tests/tests.cmake", "qemb-replay --device opencl"},
     {"FQ-8", "36888: min equals max", fq_8, NULL, NULL},
     {"FQ-9", "100051: inf reaches an observer", fq_9, NULL, NULL},
     {"FQ-10", "FBGEMM PR 107: a scale whose inverse is infinite", fq_10, NULL, NULL},
