@@ -67,7 +67,7 @@ static bool fits(qemb_status st, const bad_value *v) {
 /* Function, what was seen, what is wanted. */
 static void check_sentence(run *r, const bad_value *v) {
     static const char *const seen[] = {"failed", "row_map names", ", row ", " bytes)"}; /* several values at once, as one number */
-    static const char *const wants[] = {"want", "NULL", "context", "support", "another module", "never", "is infinite or NaN", "belong", "do not fit in 63 bits", "without", "failed", "has no", "only planar"};
+    static const char *const wants[] = {"want", "NULL", "context", "support", "another module", "never", "is infinite or NaN", "belong", "do not fit in 63 bits", "without", "failed", "has no", "only planar", "no path given", "not of its list", "which has", "is beyond"};
     const char *says = qemb_last_error();
     const char *leaf = strrchr(v->field, '.') ? strrchr(v->field, '.') + 1 : v->field;
     char value[64];

@@ -35,7 +35,8 @@ static void refuse_all(const char *device, const char *family, const char *label
                   {bad_modules, bad_modules_count},
                   {bad_lookups, bad_lookups_count},
                   {bad_training, bad_training_count},
-                  {bad_packed, bad_packed_count}};
+                  {bad_packed, bad_packed_count},
+                  {bad_files, bad_files_count}};
     if (family) {
         cr_assert_eq(setenv("QEMB_FAMILY", family, 1), 0);
     }

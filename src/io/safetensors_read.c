@@ -146,6 +146,7 @@ qemb_status qemb_safetensors_read_rows(const qemb_safetensors *file, const char 
     static const char who[] = "safetensors_read_rows";
     qemb_status st = QEMB_OK;
     qemb_tensor_view view;
+    REQUIRE(file && name, QEMB_ERR_ARG, "%s: %s is NULL", who, file ? "name" : "file");
     TRY(qemb_safetensors_tensor(file, name, &view));
     REQUIRE(view.rank >= 1, QEMB_ERR_SHAPE, "%s: %s: tensor '%.200s' has no rows", who, file->path, name);
     REQUIRE(first >= 0 && count >= 0 && first <= view.shape[0] && count <= view.shape[0] - first, QEMB_ERR_RANGE,
