@@ -27,6 +27,8 @@ static void run_all(const char *label, const char *device, const char *family) {
         const peer_bug *bugs;
         int count;
     } tables[] = {{peer_lookups, peer_lookups_count}, {peer_numbers, peer_numbers_count}};
+    const char *nightly = getenv("QEMB_NIGHTLY");
+    const int stride = family && !(nightly && strcmp(nightly, "1") == 0) ? 5 : 1; /* the second family compiles as many kernels again */
     qemb_context *ctx = NULL;
     int all = 0, here = 0, none = 0;
     if (family) {
@@ -36,6 +38,9 @@ static void run_all(const char *label, const char *device, const char *family) {
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
         for (int k = 0; k < tables[t].count; k++) {
             const peer_bug *bug = &tables[t].bugs[k];
+            if (k % stride != 0) {
+                continue;
+            }
             all++;
             if (bug->test) {
                 here++;
