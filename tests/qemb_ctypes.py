@@ -50,8 +50,8 @@ class OptimizerDesc(C.Structure):
 
 
 class OptimizerInfo(C.Structure):
-    _fields_ = [("kind", C.c_int), ("lr", C.c_double), ("steps", C.c_int64), ("num_arrays", C.c_int32), ("array_name", C.c_char_p * 2),
-                ("array_row_wise", C.c_bool * 2), ("state_bytes", C.c_int64)]
+    _fields_ = [("bag", C.c_void_p), ("kind", C.c_int), ("lr", C.c_double), ("steps", C.c_int64), ("desc", OptimizerDesc),
+                ("num_arrays", C.c_int32), ("array_name", C.c_char_p * 2), ("array_row_wise", C.c_bool * 2), ("state_bytes", C.c_int64)]
 
 
 class Library:
