@@ -65,7 +65,7 @@ REDUCE4(greatest4, vmax16)
 static inline void prefetch_halves(const bag_view v, __global const q_table *t, const long p, const int dim) {
 #if PREFETCH
     for (int j = 0; j < 4; j++) {
-        __global const float *w = row_of(v, t, row_ahead(v, p + j));
+        __global const float *w = row_of(v, t, row_ahead(v, t, p + j));
         for (int c = 0; c + 32 < dim; c += CHUNK) {
             PREFETCH_LINE(w + c);
             PREFETCH_LINE(w + c + 16);
