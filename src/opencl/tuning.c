@@ -1,6 +1,7 @@
 /* tuning.c - reads tuning files; finds the line for a launch. */
 #include "opencl/tuning.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,30 +130,22 @@ void qemb__tuning_parse(const char *text, size_t bytes, const char *device, bool
     }
 }
 
-/* How many doublings take the smaller of two numbers to the larger. */
-static int doublings(int64_t a, int64_t b) {
-    int n = 0;
-    int64_t low = a < b ? a : b;
-    const int64_t high = a < b ? b : a;
-    low = low < 1 ? 1 : low;
-    while (n < 62 && low < high) {
-        low *= 2;
-        n++;
-    }
-    return n;
+/* How many doublings lie between two numbers. */
+static double doublings(int64_t a, int64_t b) {
+    return fabs(log2((double)(a > 0 ? a : 1) / (double)(b > 0 ? b : 1)));
 }
 
 const qemb__tuned *qemb__tuning_find(const qemb__tuning *tuning, const qemb__case *launch, uint32_t facts) {
     const qemb__tuned *best = NULL;
-    int nearest = 1000;
+    double nearest = 1000.0;
     for (int i = 0; tuning && i < tuning->count; i++) {
         const qemb__tuned *t = &tuning->line[i];
-        const int dim = doublings(t->launch.dim, launch->dim);
-        const int size = doublings(t->launch.size, launch->size);
-        const bool near = dim <= 1 && size <= (launch->stem == QEMB__ROW_SORT ? 1 : 4);
+        const double dim = doublings(t->launch.dim, launch->dim);
+        const double size = doublings(t->launch.size, launch->size);
+        const bool near = dim <= 1.0 && size <= (launch->stem == QEMB__ROW_SORT ? 1.0 : 4.0);
         if (t->launch.stem == launch->stem && t->launch.quant == launch->quant && near && (t->pick.variant->needs & ~facts) == 0 &&
-            8 * dim + size < nearest) {
-            nearest = 8 * dim + size;
+            8.0 * dim + size < nearest) {
+            nearest = 8.0 * dim + size;
             best = t;
         }
     }
