@@ -30,13 +30,13 @@ static const char *const quick_shapes[] = {"forward --rows 200k --dim 64", "sort
 static const char *const full_shapes[] = {"forward --rows 4M --dim 16",  "forward --rows 4M --dim 64",          "forward --rows 4M --dim 128",
                                           "forward --rows 50k --dim 64", "forward --rows 4M --dim 64 --float",   "forward --rows 4M --dim 16 --float",
                                           "sort --rows 1M",              "sort --rows 1M --batch 20480",        "step --rows 1M --dim 64",
-                                          "step --rows 1M --dim 16",     "serve --rows 1M --dim 128 --bits 4", NULL};
+                                          "step --rows 1M --dim 16",     "packed_forward --rows 1M --dim 128 --bits 4", NULL};
 
 /* What an operation launches, and what is worth tuning there. */
 static const struct {
     const char *operation, *stem;
 } stems[] = {{"forward", "bag_forward"},         {"sort", "row_sort"},    {"step", "row_update"}, {"backward", "bag_backward"}, {"update", "row_update"},
-             {"observe", "row_observe"},         {"pack", "row_pack"},    {"serve", "packed_forward"}, {"packed_forward", "packed_forward"}};
+             {"observe", "row_observe"},         {"pack", "row_pack"},    {"packed_forward", "packed_forward"}};
 
 typedef struct tuner {
     const char *output, *device, *shapes_file;
