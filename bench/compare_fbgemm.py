@@ -15,7 +15,7 @@ import os
 import sys
 
 try:
-    from qemb_library import KAGGLE, LAYOUT_FBGEMM, Library, Qemb, alternate, draw
+    from qemb_library import KAGGLE, LAYOUT_FBGEMM, OBSERVER_MEMORYLESS, OBSERVER_MOVING_AVERAGE, Library, Qemb, alternate, draw
     import numpy as np
     import torch
     import fbgemm_gpu
@@ -25,6 +25,9 @@ try:
     from fbgemm_gpu.split_table_batched_embeddings_ops_training import ComputeDevice, SplitTableBatchedEmbeddingBagsCodegen
 except ImportError as error:
     sys.exit(f"compare_fbgemm.py: {error}; see the head of this file")
+
+
+OBSERVERS = {"memoryless": OBSERVER_MEMORYLESS, "moving_average": OBSERVER_MOVING_AVERAGE}
 
 
 class Fbgemm:
@@ -76,7 +79,7 @@ def compare(args, library, weights, batch, module, operation):
     rows, bag = [w.shape[0] for w in weights], 1 if args.kaggle else args.bag
     bits = int(module[3:]) if module.startswith("int") else 32
     theirs = Fbgemm(weights, bits, args.lr)
-    ours = Qemb(library, args.qemb, weights, batch, module == "cross", args.lr, (LAYOUT_FBGEMM, bits) if bits < 32 else None)
+    ours = Qemb(library, args.qemb, weights, batch, module == "cross", args.lr, (LAYOUT_FBGEMM, bits) if bits < 32 else None, OBSERVERS[args.observer])
     try:
         grad = (rng.random((batch, ours.columns), np.float32) - 0.5) * 1e-3
         ours.set_grad(grad)
@@ -100,6 +103,7 @@ def main():
     p.add_argument("--alpha", type=float, default=1.0, help="above 1: Zipf")
     p.add_argument("--kaggle", action="store_true", help="the 26 Criteo Kaggle tables")
     p.add_argument("--module", nargs="*", choices=["float", "cross", "int8", "int4"], default=["float", "cross", "int8", "int4"])
+    p.add_argument("--observer", choices=list(OBSERVERS), default="memoryless", help="of qemb's QAT; PyTorch's moving average of constant 1 gives the same numbers")
     p.add_argument("--pairs", type=int, default=15)
     p.add_argument("--lr", type=float, default=0.01)
     p.add_argument("--seed", type=int, default=1)

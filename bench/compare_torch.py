@@ -17,11 +17,14 @@ import os
 import sys
 
 try:
-    from qemb_library import KAGGLE, LAYOUT_TORCH_ROWWISE, Library, Qemb, alternate, draw
+    from qemb_library import KAGGLE, LAYOUT_TORCH_ROWWISE, OBSERVER_MEMORYLESS, OBSERVER_MOVING_AVERAGE, Library, Qemb, alternate, draw
     import numpy as np
     import torch
 except ImportError as error:
     sys.exit(f"compare_torch.py: {error}; install python3-torch and python3-numpy, or use the interpreter that has them")
+
+
+OBSERVERS = {"memoryless": OBSERVER_MEMORYLESS, "moving_average": OBSERVER_MOVING_AVERAGE}
 
 
 class Torch:
@@ -100,7 +103,7 @@ def compare(args, library, weights, batch, bag, module, operation):
     rows = [w.shape[0] for w in weights]
     packed = int(module[3:]) if module.startswith("int") else None
     theirs = TorchPacked(weights, packed) if packed else Torch(args.device, weights, module == "qat", args.lr)
-    ours = Qemb(library, args.qemb, weights, batch, module in ("qat", "cross"), args.lr, (LAYOUT_TORCH_ROWWISE, packed) if packed else None)
+    ours = Qemb(library, args.qemb, weights, batch, module in ("qat", "cross"), args.lr, (LAYOUT_TORCH_ROWWISE, packed) if packed else None, OBSERVERS[args.observer])
     try:
         if operation == "step":
             grad = (rng.random((batch, ours.columns), np.float32) - 0.5) * 1e-3
@@ -136,6 +139,7 @@ def main():
     p.add_argument("--scale", type=float, default=1.0, help="of the Kaggle cardinalities")
     p.add_argument("--module", nargs="*", choices=["float", "qat", "cross"], help="float qat cross; with --kaggle float cross")
     p.add_argument("--operation", nargs="*", choices=["forward", "step"], default=["forward", "step"])
+    p.add_argument("--observer", choices=list(OBSERVERS), default="memoryless", help="of qemb's QAT; PyTorch's moving average of constant 1 gives the same numbers")
     p.add_argument("--pairs", type=int, default=15)
     p.add_argument("--lr", type=float, default=0.01)
     p.add_argument("--seed", type=int, default=1)

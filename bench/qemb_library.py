@@ -17,7 +17,7 @@ import numpy as np
 INT32, INT64 = 4, 5  # qemb_dtype
 MODE_SUM = 1
 SGD = 0
-OBSERVER_MEMORYLESS = 2
+OBSERVER_MOVING_AVERAGE, OBSERVER_MEMORYLESS = 0, 2
 LAYOUT_TORCH_ROWWISE, LAYOUT_FBGEMM, LAYOUT_PLANAR = 0, 2, 3
 PACK_AS_PEER = 1
 KAGGLE = [1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306, 10, 5652, 2173, 4, 7046547,
@@ -120,11 +120,12 @@ class Library:
 class Qemb:
     """The tables as one collection."""
 
-    def __init__(self, library, device, weights, batch, qat, learning_rate=0.01, packed=None):
+    def __init__(self, library, device, weights, batch, qat, learning_rate=0.01, packed=None, observer=OBSERVER_MEMORYLESS):
         """packed: (layout, bits), rows are packed by minmax and looked up so; else they are looked up as the module has them."""
         self.lib, self.batch_size, self.columns = library, batch, sum(w.shape[1] for w in weights)
         self.ctx = library.create("qemb_context_create", device.encode() if device else None)
         qconfig = library.so.qemb_qconfig_8bit() if qat else library.so.qemb_qconfig_float()
+        qconfig.observer = observer if qat else qconfig.observer
         tables = (TableDesc * len(weights))()
         for table, w in zip(tables, weights):
             table.num_embeddings, table.embedding_dim = w.shape
