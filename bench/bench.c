@@ -29,12 +29,17 @@ typedef struct subject {
     double us[MAX_RUNS];
 } subject;
 
-static void variant_text(const bench_options *o, bench_form form, char *text, size_t size) {
+/* What was measured: the observer, of packed rows the layout, or what they are compared with. */
+static void variant_text(const bench_options *o, const bench_operation *op, bench_form form, char *text, size_t size) {
     static const char *const observers[] = {"moving_average", "min_max", "memoryless"};
+    static const char *const layouts[] = {"torch_rowwise", "rowwise_half", "fbgemm", "planar"};
+    const bool packed = op == &bench_row_pack || op == &bench_packed_forward;
     const char *word = form == BENCH_PIPELINE               ? "pipeline"
                        : form == BENCH_COPY                 ? "copy"
                        : form == BENCH_YARDSTICK            ? "yardstick"
-                       : form == BENCH_FLOAT || o->is_float ? "float"
+                       : form == BENCH_FLOAT                ? "float"
+                       : packed                             ? layouts[o->layout]
+                       : o->is_float                        ? "float"
                        : form == BENCH_MEMORYLESS           ? "memoryless"
                                                             : observers[o->observer];
     (void)snprintf(text, size, "%s", word);
@@ -110,7 +115,7 @@ static void summarise(const bench_world *w, const bench_operation *op, const sub
                         .median_us = bench_median(s->us, runs),
                         .p90_us = percentile_90(s->us, runs),
                         .bytes = work.bytes};
-    variant_text(w->options, s->form, r->variant, sizeof r->variant);
+    variant_text(w->options, op, s->form, r->variant, sizeof r->variant);
     for (int32_t i = 0; i < runs; i++) {
         r->best_us = s->us[i] < r->best_us ? s->us[i] : r->best_us;
     }
