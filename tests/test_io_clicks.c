@@ -170,11 +170,10 @@ Test(io_clicks, a_cut_compressed_log_is_refused) {
     free(ids);
 }
 
-Test(io_clicks, records_of_the_binary_form_are_told_by_their_first_bytes) {
-    int64_t kaggle[F];
-    enum { N = 1777 };
-    int32_t *records = calloc(N, sizeof(int32_t[QEMB_CLICK_COLUMNS]));
-    for (int64_t r = 0; r < N; ++r) {
+/* Rows 0 .. count-1 as records. */
+static int32_t *make_records(int64_t count) {
+    int32_t *records = calloc((size_t)count, sizeof(int32_t[QEMB_CLICK_COLUMNS]));
+    for (int64_t r = 0; r < count; ++r) {
         records[r * 40] = r % 4 == 1;
         for (int i = 0; i < D; ++i) {
             records[r * 40 + 1 + i] = count_of(r, i);
@@ -183,6 +182,45 @@ Test(io_clicks, records_of_the_binary_form_are_told_by_their_first_bytes) {
             records[r * 40 + 14 + f] = (int32_t)category_of(r, f);
         }
     }
+    return records;
+}
+
+Test(io_clicks, an_npy_array_of_records_is_read_from_behind_its_header_each_time) {
+    enum { N = 1777 };
+    int64_t kaggle[F], shape[2] = {N, QEMB_CLICK_COLUMNS};
+    int32_t *records = make_records(N);
+    qemb_click_reader *reader = NULL;
+    const char *path = support_path("log.npy");
+    qemb_tensor_desc array = {.name = "", .shape = shape, .rank = 2, .dtype = QEMB_FILE_I32};
+    cr_assert_eq(qemb_npy_save(path, &array, records), QEMB_OK);
+    qemb_click_cardinalities(1.0, kaggle);
+    reader = open_log(&(qemb_click_desc){.path = path});
+    expect_rows(reader, 0, N, 100, kaggle, false);
+    cr_assert_eq(qemb_click_reader_rewind(reader), QEMB_OK);
+    expect_rows(reader, 0, N, 41, kaggle, false);
+    qemb_click_reader_close(reader);
+    reader = open_log(&(qemb_click_desc){.path = path, .first_row = 5});
+    expect_rows(reader, 5, N - 5, 100, kaggle, false);
+    qemb_click_reader_close(reader);
+    /* other arrays: 39 columns, another type, none */
+    shape[1] = 39;
+    cr_assert_eq(qemb_npy_save(path, &array, records), QEMB_OK);
+    cr_expect_eq(qemb_click_reader_open(&(qemb_click_desc){.path = path}, &reader), QEMB_ERR_DTYPE);
+    shape[1] = QEMB_CLICK_COLUMNS;
+    array.dtype = QEMB_FILE_F32;
+    cr_assert_eq(qemb_npy_save(path, &array, records), QEMB_OK);
+    cr_expect_eq(qemb_click_reader_open(&(qemb_click_desc){.path = path}, &reader), QEMB_ERR_DTYPE);
+    array.dtype = QEMB_FILE_I32;
+    shape[0] = 0;
+    cr_assert_eq(qemb_npy_save(path, &array, records), QEMB_OK);
+    cr_expect_eq(qemb_click_reader_open(&(qemb_click_desc){.path = path}, &reader), QEMB_ERR_CORRUPT);
+    free(records);
+}
+
+Test(io_clicks, records_of_the_binary_form_are_told_by_their_first_bytes) {
+    int64_t kaggle[F];
+    enum { N = 1777 };
+    int32_t *records = make_records(N);
     const char *path = support_write("log.bin", records, N * 160);
     qemb_click_cardinalities(1.0, kaggle);
     qemb_click_reader *reader = open_log(&(qemb_click_desc){.path = path, .first_row = 5});

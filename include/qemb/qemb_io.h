@@ -245,7 +245,7 @@ QEMB_API qemb_status qemb_npy_save(const char *path, const qemb_tensor_desc *des
  *   TSV     Criteo's own: 40 columns between tabs, one row a line: label | 13 decimal integers | 26 numbers of 1 to 8
  *           hexadecimal digits; an empty column is a missing value and reads as 0 (as dlrm's data_utils.py has it)
  *   BINARY  the MLPerf loader's: records of 40 little-endian int32 in the same order (dlrm's data_loader_terabyte.py)
- * Both may be gzip-compressed, told by their first bytes. */
+ * Both may be gzip-compressed, told by their first bytes. An npy array of int32 [rows][40], not compressed, reads as BINARY does. */
 enum { QEMB_CLICK_DENSE = 13, QEMB_CLICK_SPARSE = 26, QEMB_CLICK_COLUMNS = 40, QEMB_CLICK_NAMED_FAULTS = 16 };
 
 typedef enum qemb_click_form { QEMB_CLICK_AUTO = 0, QEMB_CLICK_TSV = 1, QEMB_CLICK_BINARY = 2 } qemb_click_form;

@@ -18,8 +18,8 @@ static const char help[] =
     "  --seeds N           (3)   --seed N   the first (1)\n"
     "  --test-rows N       rows to score on (as many as to train on)\n"
     "  --bottom 64-32  --top 128-64   layers, here smaller than those of `qemb train`, for time; others as there:\n"
-    "  --lr X              (1, for a million rows are few steps)\n"
-    "  --dim D  --batch N  --optimizer WORD  --scale S  --tables N  --interaction WORD\n"
+    "  --optimizer adagrad  --lr 0.02  --batch 512   what teaches most in one epoch of a million rows\n"
+    "  --dim D  --scale S  --tables N  --interaction WORD\n"
     "  --picture FILE      AUC by bits as SVG; needs gnuplot\n"
     "  --device NAME       see `qemb devices`\n"
     "  --json              one object a method and seed instead of the table, as soon as it is known\n"
@@ -144,7 +144,9 @@ done:
 
 int cli_ladder(int argc, char **argv) {
     static ladder l = {.methods = methods, .count = sizeof methods / sizeof *methods};
-    l.options = (dlrm_cli){.command = "ladder", .config = dlrm_config_kaggle(), .data = {.seed = 1}, .seeds = 3, .lr = 1.0};
+    l.options = (dlrm_cli){.command = "ladder", .config = dlrm_config_kaggle(), .data = {.seed = 1}, .seeds = 3, .lr = 0.02};
+    l.options.config.adagrad = true;
+    l.options.config.batch = 512;
     l.options.config.bottom_layers = l.options.config.top_layers = 2;
     memcpy(l.options.config.bottom, (int64_t[]){64, 32}, 2 * sizeof(int64_t));
     memcpy(l.options.config.top, (int64_t[]){128, 64}, 2 * sizeof(int64_t));

@@ -32,6 +32,7 @@ struct qemb_click_reader {
     gzFile file;
     int64_t file_bytes;
     qemb_click_form form;
+    int64_t records; /* where rows begin: behind the header of an npy file, else 0 */
     int64_t num_embeddings[QEMB_CLICK_SPARSE];
     qemb__id_map maps[QEMB_CLICK_SPARSE];
 
@@ -368,6 +369,36 @@ done:
     return st;
 }
 
+/* Which form the file has, from its first bytes, which are in the buffer. */
+static qemb_status look(qemb_click_reader *r) {
+    static const char magic[] = "\x93NUMPY";
+    qemb_status st = QEMB_OK;
+    qemb_npy *npy = NULL;
+    qemb_tensor_view view;
+    if (r->desc.form != QEMB_CLICK_TSV && r->filled >= sizeof magic - 1 && memcmp(r->buffer, magic, sizeof magic - 1) == 0) {
+        REQUIRE(gzdirect(r->file), QEMB_ERR_UNSUPPORTED, "%s: %s: a compressed npy file; want it as it is", who, r->path);
+        TRY(qemb_npy_open(r->path, &npy, &view));
+        REQUIRE(view.dtype == QEMB_FILE_I32 && view.rank == 2 && view.shape[1] == QEMB_CLICK_COLUMNS, QEMB_ERR_DTYPE,
+                "%s: %s: an npy array of %s and rank %d, want I32 of [rows][%d]", who, r->path, qemb_file_dtype_name(view.dtype), view.rank,
+                QEMB_CLICK_COLUMNS);
+        REQUIRE(view.shape[0] > 0, QEMB_ERR_CORRUPT, "%s: %s: record 1, column 1: the array is empty", who, r->path);
+        REQUIRE((size_t)view.offset <= r->filled, QEMB_ERR_UNSUPPORTED, "%s: %s: an npy header of %lld bytes", who, r->path,
+                (long long)view.offset);
+        r->form = QEMB_CLICK_BINARY;
+        r->records = view.offset;
+        r->at = (size_t)view.offset;
+        r->here.byte = view.offset;
+        goto done;
+    }
+    /* A record begins with the label as four bytes, three of them NUL; no text has one. */
+    r->form = r->desc.form != QEMB_CLICK_AUTO                          ? r->desc.form
+              : memchr(r->buffer, '\0', r->filled < 4 ? r->filled : 4) ? QEMB_CLICK_BINARY
+                                                                       : QEMB_CLICK_TSV;
+done:
+    qemb_npy_close(npy);
+    return st;
+}
+
 qemb_status qemb_click_reader_open(const qemb_click_desc *desc, qemb_click_reader **out) {
     qemb_status st = QEMB_OK;
     qemb_click_reader *r = NULL;
@@ -389,10 +420,7 @@ qemb_status qemb_click_reader_open(const qemb_click_desc *desc, qemb_click_reade
     (void)gzbuffer(r->file, BUFFER / 2);
     TRY(fill(r));
     REQUIRE(r->filled > 0, QEMB_ERR_CORRUPT, "%s: %s: line 1, column 1: the file is empty", who, r->path);
-    /* A record begins with the label as four bytes, three of them NUL; no text has one. */
-    r->form = desc->form != QEMB_CLICK_AUTO                            ? desc->form
-              : memchr(r->buffer, '\0', r->filled < 4 ? r->filled : 4) ? QEMB_CLICK_BINARY
-                                                                       : QEMB_CLICK_TSV;
+    TRY(look(r));
     *out = r;
     r = NULL;
 done:
@@ -423,7 +451,7 @@ void qemb_click_reader_close(qemb_click_reader *r) {
 qemb_status qemb_click_reader_rewind(qemb_click_reader *r) {
     qemb_status st = QEMB_OK;
     REQUIRE(r, QEMB_ERR_ARG, "%s_rewind: reader is NULL", who);
-    position target = r->first_known ? r->first : (position){0};
+    position target = r->first_known ? r->first : (position){.byte = r->records};
     gzclearerr(r->file);
     REQUIRE(gzseek(r->file, (z_off_t)target.byte, SEEK_SET) == (z_off_t)target.byte, QEMB_ERR_IO,
             "%s_rewind: %s: cannot go back to byte %lld", who, r->path, (long long)target.byte);
