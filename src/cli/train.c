@@ -89,16 +89,18 @@ static void print_end(const train_run *r, const dlrm_score *packed, int64_t byte
     const double layers = t->steps ? 1e3 * t->layers_seconds / (double)t->steps : 0.0;
     char size[24];
     if (!r->options.json) {
-        (void)printf("\ntime     tables %.3f ms a step, dense layers %.3f ms (device time, mean of %lld steps)\n", tables, layers, (long long)t->steps);
+        (void)printf("\ntime     tables %.3f ms a step, dense layers %.3f ms: device time, mean of %lld steps; best %.3f and %.3f ms\n", tables, layers,
+                     (long long)t->steps, 1e3 * t->tables_best, 1e3 * t->layers_best);
         if (packed) {
             (void)printf("packed   %s, AUC %.5f, log loss %.5f; %lld of %lld predictions differ from the trained ones\n", cli_size((double)bytes, size),
                          packed->auc, packed->log_loss, (long long)different, (long long)packed->rows);
         }
         return;
     }
-    json_t *o = json_pack("{s:s, s:i, s:s, s:I, s:f, s:f, s:f, s:f, s:f}", "op", "trained", "bits", (int)r->model->config.bits, "method",
+    json_t *o = json_pack("{s:s, s:i, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "op", "trained", "bits", (int)r->model->config.bits, "method",
                           dlrm_method_name(r->model->config.method), "seed", (json_int_t)r->model->config.seed, "auc", r->score.auc, "log_loss",
-                          r->score.log_loss, "tables_ms", tables, "layers_ms", layers, "seconds", r->model->seconds);
+                          r->score.log_loss, "tables_ms", tables, "layers_ms", layers, "tables_best_ms", 1e3 * t->tables_best,
+                          "layers_best_ms", 1e3 * t->layers_best, "seconds", r->model->seconds);
     if (packed) {
         json_t *rest = json_pack("{s:I, s:f, s:f, s:I, s:I}", "packed_bytes", (json_int_t)bytes, "packed_auc", packed->auc, "packed_log_loss",
                                  packed->log_loss, "different", (json_int_t)different, "rows", (json_int_t)packed->rows);

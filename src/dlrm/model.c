@@ -150,9 +150,14 @@ static qemb_status collect_times(dlrm_model *m) {
         for (int i = 0; i < 4; i++) {
             DLRM_CL(clGetEventProfilingInfo(m->mark[i], CL_PROFILING_COMMAND_END, sizeof *at, &at[i], NULL), "clGetEventProfilingInfo");
         }
-        m->times.tables_seconds += 1e-9 * (double)(at[1] - at[0] + at[3] - at[2]);
-        m->times.layers_seconds += 1e-9 * (double)(at[2] - at[1]);
-        m->times.steps++;
+        const double tables = 1e-9 * (double)(at[1] - at[0] + at[3] - at[2]);
+        const double layers = 1e-9 * (double)(at[2] - at[1]);
+        dlrm_times *t = &m->times;
+        t->tables_best = t->steps == 0 || tables < t->tables_best ? tables : t->tables_best;
+        t->layers_best = t->steps == 0 || layers < t->layers_best ? layers : t->layers_best;
+        t->tables_seconds += tables;
+        t->layers_seconds += layers;
+        t->steps++;
     }
     for (int i = 0; i < 4; i++) {
         forget(&m->mark[i]);

@@ -38,6 +38,7 @@ enum { DLRM_LOSSES = 1024, DLRM_SLOTS = 2 };
 /* Device time of sampled steps. */
 typedef struct dlrm_times {
     double tables_seconds, layers_seconds; /* of `steps` steps */
+    double tables_best, layers_best;       /* the shortest of a step: what a machine with other work says least wrongly */
     int64_t steps;
 } dlrm_times;
 
