@@ -41,11 +41,11 @@ static void read_request(fuzz_stream *s, request *r) {
         r->input.columns = 1 + fuzz_below(s, 5);
     } else {
         r->input.num_offsets = fuzz_below(s, 12);
-        int64_t sum = 0;
+        uint64_t sum = 0;
         for (int i = 0; i < r->input.num_offsets; i++) {
-            r->offsets[i] = sum;
+            r->offsets[i] = (int64_t)sum;
             r->offsets32[i] = (int32_t)sum;
-            sum += number(s, 6);
+            sum += (uint64_t)number(s, 6);
         }
         r->input.offsets = shape & 4 ? (const void *)r->offsets32 : r->offsets;
     }

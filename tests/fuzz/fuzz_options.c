@@ -11,7 +11,7 @@ int fuzz_options(const uint8_t *bytes, size_t count) {
     int argc = 1;
     int64_t whole = 0;
     double real = 0;
-    bench_command command = {0};
+    static bench_command command;
     memcpy(text, bytes, count < sizeof text - 1 ? count : sizeof text - 1);
     PROMISE(!cli_integer(text, -5, 1000000, &whole) || (whole >= -5 && whole <= 1000000));
     PROMISE(!cli_real(text, -1.5, 1e9, &real) || (real >= -1.5 && real <= 1e9));
@@ -20,6 +20,8 @@ int fuzz_options(const uint8_t *bytes, size_t count) {
     }
     words[0] = (char[]){"bench"};
     words[argc] = NULL;
+    memset(&command, 0, sizeof command);
+    bench_options_default(&command.options);
     int code = bench_parse(argc, words, NULL, &command);
     PROMISE(code == CLI_DONE || code == CLI_USAGE);
     return 0;

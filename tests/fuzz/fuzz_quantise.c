@@ -24,7 +24,7 @@ static void expected_row(const float *w, int dim, const qemb_qconfig *q, float *
     volatile float zero = -lo / scale;
     volatile float inverse = 1.0f / scale;
     for (int c = 0; c < dim; c++) {
-        float code = rintf(fmaf(w[c], inverse, zero));
+        float code = rintf(fmaf(w[c], inverse, zero)) + 0.0f; /* a code is an integer: it has no -0 */
         code = code < (float)q->quant_min ? (float)q->quant_min : code > (float)q->quant_max ? (float)q->quant_max : code;
         volatile float single = code - zero;
         single = single * scale;

@@ -10,6 +10,9 @@ mkdir -p $work
 every=9
 [ "${QEMB_NIGHTLY:-}" ] && every=1
 cases=$(ls tests/cases/*.safetensors | grep -v /bad_ | awk -v every=$every 'NR % every == 0')
+# The simulator's library behind one function of the tests' own (tests/oclgrind_fill.c says why).
+library=$(oclgrind sh -c 'echo ${LD_PRELOAD%%:*}')
+gcc -O1 -fPIC -shared tests/oclgrind_fill.c -o $work/fill.so -Wl,--no-as-needed "$library" || exit 1
 status=0
 races=0
 lines=0
@@ -19,7 +22,7 @@ for family in cpu gpu; do
     [ $family = gpu ] && watch="$watch --uninitialized"
     : >$work/$family.log
     # shellcheck disable=SC2086
-    QEMB_FAMILY=$family oclgrind $watch --build-options -cl-opt-disable --log $work/$family.log \
+    QEMB_FAMILY=$family QEMB_OPENCL_LIBRARY=$PWD/$work/fill.so oclgrind $watch --build-options -cl-opt-disable --log $work/$family.log \
         build/bin/qemb-replay --device oclgrind $cases >$work/$family.out 2>&1 || status=1
     tail -n 1 $work/$family.out | sed "s/^/   $family family: /"
     ran=$((ran + $(grep -c '^PASS' $work/$family.out)))
