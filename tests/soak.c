@@ -171,7 +171,10 @@ int main(int argc, char **argv) {
     size_t heap = mallinfo2().uordblks;
     int open_files = descriptors();
     double from = seconds();
+    bool leaks = getenv("QEMB_SOAK_LEAK") != NULL; /* tests/lanes/planted.sh: does it bite? */
     while (seconds() - began < limit || rounds < WARM) {
+        void *volatile lost = leaks ? malloc(100) : NULL;
+        (void)lost;
         differ += one_round(&s) != first;
         rounds++;
     }
@@ -184,7 +187,7 @@ int main(int argc, char **argv) {
     qemb_batch_destroy(s.batch);
     qemb_context_destroy(s.ctx);
     /* A short run is allowed the noise of a driver's own bookkeeping; a leak of one object a round is not. */
-    bool flat = grown <= 16384 + (int64_t)(65536 * hours) && more_files == 0 && grown < rounds * 64 + 16384 && differ == 0;
+    bool flat = grown <= 16384 + (int64_t)(65536 * hours) && more_files == 0 && grown <= 4096 + rounds * 8 && differ == 0;
     (void)printf("soak: %.0f s, %lld rounds, %lld calls, %lld differ; heap %+lld bytes, resident %+lld, descriptors %+d: %s\n", seconds() - began,
                  (long long)rounds, (long long)s.calls, (long long)differ, (long long)grown, (long long)resident_grown, more_files, flat ? "flat" : "NOT FLAT");
     scoreboard("R23", flat, device ? device : "OpenCL", "%.3f h, %lld calls, %lld rounds differ, heap %+lld bytes, resident %+lld, descriptors %+d", hours,
