@@ -33,7 +33,7 @@ if [ "${QEMB_SCOREBOARD:-}" ]; then
     printf 'R17\t%s findings in kernels\t%s\tnative kernels under ASan, UBSan\n' "$findings" "$word" >>"$QEMB_SCOREBOARD"
     lines=$(awk '/kernels_cl\/$/ { print $1 }' $build/coverage.log)
     branches=$(awk '/kernels_cl\/$/ { print $6 }' $build/coverage.log)
-    word=$(awk -v l="$lines" 'BEGIN { print (l >= 100) ? "ok" : "red" }')
+    word=$(awk -v l="$lines" 'BEGIN { word = "red"; if (l + 0 >= 100) word = "ok"; print word }')
     printf 'R18\tkernels %s %% of lines, %s %% of branches\t%s\tllvm-cov over native programs\n' "$lines" "$branches" "$word" >>"$QEMB_SCOREBOARD"
 fi
 exit $status

@@ -63,7 +63,11 @@ LOADS_STORES(ushort)
 #define FLOAT2(name, call)                                                 \
     I float name(const float x, const float y) { return call; }            \
     EACH2(name, float, 2, call) EACH2(name, float, 4, call) EACH2(name, float, 8, call) EACH2(name, float, 16, call)
+#ifdef NATIVE_ROUGH /* a root that is one unit off: the library's probe sees it and divides and roots by integers */
+FLOAT1(sqrt, as_float(as_uint(__builtin_sqrtf(x)) + 1u))
+#else
 FLOAT1(sqrt, __builtin_sqrtf(x))
+#endif
 FLOAT1(fabs, __builtin_fabsf(x))
 FLOAT1(rint, __builtin_rintf(x))
 FLOAT1(ceil, __builtin_ceilf(x))

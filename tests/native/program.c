@@ -153,7 +153,9 @@ cl_int CL_API_CALL native_BuildProgram(cl_program program, cl_uint count, const 
                                        void(CL_CALLBACK *notify)(cl_program, void *), void *user) {
     char library[1024];
     (void)count, (void)devices, (void)notify, (void)user;
-    options = options ? options : "";
+    char all[4096];
+    (void)snprintf(all, sizeof all, "%s%s", options ? options : "", *setting("QEMB_NATIVE_ROUGH", "") ? " -DNATIVE_ROUGH" : "");
+    options = all;
     (void)snprintf(library, sizeof library, "%s/%016llx.so", setting("QEMB_NATIVE_CACHE", "."),
                    (unsigned long long)identity(program->text, options));
     if (access(library, R_OK) != 0 && !compile(program, options, library)) {
