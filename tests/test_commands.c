@@ -1,0 +1,71 @@
+/* test_commands.c - how many commands a forward and a step enqueue: the counters of the context, for batches small and large, both families. */
+#include <criterion/criterion.h>
+
+#include <stdlib.h>
+
+#include "support_bag.h"
+
+enum { TABLES = 2, BAGS = 61, LENGTH = 37, MOST_FORWARD = 2, MOST_STEP = 12, NORM = 3 };
+
+static void ok(qemb_status st) {
+    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
+}
+
+static int64_t commands(qemb_context *ctx) {
+    qemb_counters c;
+    ok(qemb_context_counters(ctx, &c));
+    return c.commands;
+}
+
+/* Forward and step of the second batch: nothing is prepared any more. Mode mean and long runs: every launch that a step may have. */
+static void count_commands(const bag_engine *engine, qemb_clip clip, int64_t *forward, int64_t *step) {
+    static const int64_t dims[TABLES] = {7, 16};
+    const int64_t columns = 7 + 16, lookups = TABLES * BAGS * LENGTH;
+    qemb_context *ctx = bag_context(engine);
+    qemb_table_desc tables[TABLES];
+    qemb_embedding_bag *bag = NULL;
+    qemb_optimizer *optimizer = NULL;
+    qemb_batch *batch = NULL;
+    qemb_buffer *out = NULL;
+    int64_t *indices = calloc((size_t)lookups, sizeof *indices);
+    for (int t = 0; t < TABLES; t++) {
+        tables[t] = (qemb_table_desc){.num_embeddings = 997, .embedding_dim = dims[t], .qconfig = qemb_qconfig_8bit(), .seed = 3};
+    }
+    for (int64_t i = 0; i < lookups; i++) {
+        indices[i] = i * i % 997;
+    }
+    ok(qemb_embedding_bag_collection_create(ctx, &(qemb_collection_desc){.tables = tables, .num_tables = TABLES, .options = {.mode = QEMB_MODE_MEAN}}, &bag));
+    ok(qemb_optimizer_create(ctx, bag, &(qemb_optimizer_desc){.kind = QEMB_SGD, .momentum = 0.5, .clip = clip, .clip_limit = clip ? 1.0 : 0.0}, &optimizer));
+    ok(qemb_batch_create(ctx, &batch));
+    ok(qemb_buffer_create(ctx, (size_t)(BAGS * columns) * sizeof(float), &out));
+    for (int k = 0; k < 2; k++) {
+        ok(qemb_batch_set(batch, bag, &(qemb_input){.indices = indices, .num_indices = lookups, .indices_dtype = QEMB_INT64, .columns = LENGTH}));
+        const int64_t before = commands(ctx) + 1; /* the counters are read by a command */
+        ok(qemb_embedding_bag_forward(bag, batch, out));
+        const int64_t between = commands(ctx) + 1;
+        ok(qemb_embedding_bag_step(bag, batch, out, optimizer));
+        *forward = between - 1 - before;
+        *step = commands(ctx) - between;
+    }
+    qemb_buffer_destroy(out);
+    qemb_batch_destroy(batch);
+    qemb_optimizer_destroy(optimizer);
+    qemb_embedding_bag_destroy(bag);
+    qemb_context_destroy(ctx);
+    free(indices);
+}
+
+Test(commands, few, .description = "commands: a forward is at most 2, a step with its sort at most 12 and 3 more to clip by norm, in both families") {
+    static const bag_engine engines[] = {{"cpu", "pthread", "cpu", NULL, NULL}, {"gpu", "pthread", "gpu", NULL, NULL}};
+    bag_pocl_devices();
+    for (int e = 0; e < 2; e++) {
+        for (int clips = 0; clips < 2; clips++) {
+            int64_t forward = 0;
+            int64_t step = 0;
+            count_commands(&engines[e], clips ? QEMB_CLIP_NORM : QEMB_CLIP_NONE, &forward, &step);
+            cr_log_info("%s%s: forward %lld, step %lld", engines[e].label, clips ? ", clip by norm" : "", (long long)forward, (long long)step);
+            cr_expect(forward >= 1 && forward <= MOST_FORWARD, "%s: forward %lld", engines[e].label, (long long)forward);
+            cr_expect(step >= 2 && step <= MOST_STEP + (clips ? NORM : 0), "%s: step %lld", engines[e].label, (long long)step);
+        }
+    }
+}
