@@ -18,6 +18,7 @@ fault_state *support_layer_open(void) {
     fault_layer_function *function = NULL;
     qemb_context *ctx = NULL;
     need(setenv("OPENCL_LAYERS", QEMB_FAULT_LAYER, 1) == 0 && unsetenv("QEMB_DEVICE") == 0, "environment");
+    need(unsetenv("QEMB_OPENCL_LIBRARY") == 0, "environment"); /* only the system's loader knows layers */
     need(qemb_context_create("opencl", &ctx) == QEMB_OK, "no context");
     qemb_context_destroy(ctx);
     void *object = dlopen(QEMB_FAULT_LAYER, RTLD_NOW | RTLD_NOLOAD);

@@ -66,8 +66,9 @@ set_source_files_properties(tests/support_layer.c PROPERTIES COMPILE_DEFINITIONS
 add_dependencies(test_fault_opencl fault_layer)
 # These walk over the same API with the same kernels: one cache, and one after the other.
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/pocl-cache/walk)
-set_tests_properties(test_fault_opencl test_fault_memory test_bad_input PROPERTIES RESOURCE_LOCK walk
-  ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${PROJECT_BINARY_DIR}/pocl-cache/walk")
+set_property(TEST test_fault_opencl test_fault_memory test_bad_input APPEND PROPERTY
+  ENVIRONMENT "POCL_CACHE_DIR=${PROJECT_BINARY_DIR}/pocl-cache/walk") # the last one counts
+set_tests_properties(test_fault_opencl test_fault_memory test_bad_input PROPERTIES RESOURCE_LOCK walk)
 target_link_options(test_io_crash PRIVATE LINKER:--wrap=open LINKER:--wrap=write LINKER:--wrap=pwrite LINKER:--wrap=pread LINKER:--wrap=fsync
   LINKER:--wrap=close LINKER:--wrap=rename LINKER:--wrap=fchmod)
 # Memory runs out: the library's allocations, and only those, go through the test. The driver's do not.
