@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/memory.h"
@@ -113,12 +114,22 @@ static qemb_status fence_wait(qemb_context *ctx, void **fence) {
     return st;
 }
 
+/* The memory that the copy reads is freed after this. A device that refuses every wait gets some time instead, once. */
 static void fence_drop(qemb_context *ctx, void **fence) {
+    enum { PATIENCE_MS = 100 };
+    qemb__cl *cl = ctx->engine;
     cl_event event = *fence;
-    if (fence_wait(ctx, fence) != QEMB_OK && *fence) {
-        (void)clReleaseEvent(event); /* a device that cannot even be waited for */
-        *fence = NULL;
+    if (!event) {
+        return;
     }
+    cl_int error = clWaitForEvents(1, &event);
+    for (int k = 0; error != CL_SUCCESS && error != CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST && k < PATIENCE_MS && !cl->unwaitable; k++) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        error = clFinish(cl->queue);
+        cl->unwaitable = error != CL_SUCCESS && k + 1 == PATIENCE_MS;
+    }
+    (void)clReleaseEvent(event);
+    *fence = NULL;
 }
 
 static qemb_status buffer_upload(qemb_buffer *buffer, size_t bytes, const void *source, void **fence) {

@@ -38,6 +38,7 @@ typedef struct qemb__cl {
     int64_t num_kernels, cap_kernels;
     cl_event pending[QEMB__CL_PENDING]; /* of the commands enqueued last whose end has not been seen, a ring */
     int first_pending, num_pending;
+    bool unwaitable; /* every wait was refused for a while: nothing is waited for any more */
 } qemb__cl;
 
 /* ---- device.c */
