@@ -229,7 +229,7 @@ done:
 /* Makes the folders of a path. */
 static void make_folders(const char *path) {
     char folder[1024];
-    for (size_t i = 1; path[i] && i < sizeof folder - 1; i++) {
+    for (size_t i = 1; i < sizeof folder - 1 && path[i]; i++) {
         if (path[i] == '/') {
             (void)snprintf(folder, sizeof folder, "%.*s", (int)i, path);
             (void)mkdir(folder, 0777);
