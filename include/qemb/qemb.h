@@ -395,7 +395,8 @@ QEMB_API qemb_status qemb_embedding_bag_fake_quantise(qemb_embedding_bag *bag, i
 QEMB_API qemb_status qemb_embedding_bag_observe_all(qemb_embedding_bag *bag);
 
 /* torch's enable/disable_observer and enable/disable_fake_quant, for one table or QEMB_ALL_TABLES, from the next forward on. With the
- * observer off the qparams of the last observation stay in use; a table that was never observed refuses to look up (STATE). */
+ * observer off the qparams of the last observation stay in use; a table that was never observed refuses to look up (STATE). A memoryless
+ * observer has kept none: switched off, it takes the rows as they are at that moment. */
 #define QEMB_ALL_TABLES (-1)
 QEMB_API qemb_status qemb_embedding_bag_set_observer(qemb_embedding_bag *bag, int32_t table, bool on);
 QEMB_API qemb_status qemb_embedding_bag_set_fake_quant(qemb_embedding_bag *bag, int32_t table, bool on);
