@@ -218,7 +218,7 @@ Test(io_packed, a_table_of_34_million_rows_opens_in_milliseconds_and_takes_no_me
             qemb_packed_destroy(packed);
         }
         cr_expect(best < 0.1, "%s: %.1f ms", devices[k], best * 1e3); /* copying 405 MB takes more on any machine of the list */
-        cr_log_warn("%s: opened in %.2f ms", devices[k], best * 1e3);
+        cr_log_info("%s: opened in %.2f ms", devices[k], best * 1e3);
         qemb_context_destroy(ctx);
     }
 }
@@ -379,7 +379,7 @@ Test(io_packed, every_bit_of_the_header_flipped_is_refused_or_changes_a_name_or_
         tried++;
     }
     cr_expect(refused > survived);
-    cr_log_warn("%lld flips: %lld refused, %lld changed a name or a text; slowest %.1f ms", (long long)tried, (long long)refused, (long long)survived,
+    cr_log_info("%lld flips: %lld refused, %lld changed a name or a text; slowest %.1f ms", (long long)tried, (long long)refused, (long long)survived,
                 slowest * 1e3);
     (void)close(fd);
     free(bytes);
