@@ -59,18 +59,18 @@ static cl_int hit(fault_entry entry, void *caller) {
 }
 
 #define HIT(name) const cl_int fault = hit(FAULT_##name, __builtin_return_address(0))
-#define FAIL(name)              \
-    HIT(name);                  \
-    if (fault != CL_SUCCESS) {  \
-        return fault;           \
+#define FAIL(name)                                                                                                                         \
+    HIT(name);                                                                                                                             \
+    if (fault != CL_SUCCESS) {                                                                                                             \
+        return fault;                                                                                                                      \
     }
-#define FAIL_CREATE(name)       \
-    HIT(name);                  \
-    if (fault != CL_SUCCESS) {  \
-        if (error) {            \
-            *error = fault;     \
-        }                       \
-        return NULL;            \
+#define FAIL_CREATE(name)                                                                                                                  \
+    HIT(name);                                                                                                                             \
+    if (fault != CL_SUCCESS) {                                                                                                             \
+        if (error) {                                                                                                                       \
+            *error = fault;                                                                                                                \
+        }                                                                                                                                  \
+        return NULL;                                                                                                                       \
     }
 
 /* An event that a command waits for and that then fails: so does the command, and all behind it. NULL: this one is not to fail. */
@@ -154,6 +154,7 @@ typedef struct program_handle {
     char *text;
     size_t bytes;
     cl_program program; /* NULL: not built */
+    int references;     /* beside the first */
 } program_handle;
 
 static uint64_t mix(uint64_t h, const char *data, size_t bytes) {
@@ -180,7 +181,8 @@ static cl_context CL_API_CALL create_context(const cl_context_properties *proper
     return made ? shared_context : NULL;
 }
 
-static cl_command_queue CL_API_CALL create_queue(cl_context context, cl_device_id d, cl_command_queue_properties properties, cl_int *error) {
+static cl_command_queue CL_API_CALL create_queue(cl_context context, cl_device_id d, cl_command_queue_properties properties,
+                                                 cl_int *error) {
     FAIL_CREATE(clCreateCommandQueue)
     cl_command_queue queue = driver->clCreateCommandQueue(context, d, properties, error);
     count_object(FAULT_QUEUE, queue != NULL);
@@ -194,19 +196,19 @@ static cl_int CL_API_CALL get_queue_info(cl_command_queue q, cl_command_queue_in
 
 /* ---- retain and release: a release that fails has released all the same ---------------------------------------------------------- */
 
-#define RETAIN(function, entry, type, kind)            \
-    static cl_int CL_API_CALL function(type object) {  \
-        FAIL(entry)                                    \
-        const cl_int error = driver->entry(object);    \
-        count_object(kind, error == CL_SUCCESS);       \
-        return error;                                  \
+#define RETAIN(function, entry, type, kind)                                                                                                \
+    static cl_int CL_API_CALL function(type object) {                                                                                      \
+        FAIL(entry)                                                                                                                        \
+        const cl_int error = driver->entry(object);                                                                                        \
+        count_object(kind, error == CL_SUCCESS);                                                                                           \
+        return error;                                                                                                                      \
     }
-#define RELEASE(function, entry, type, kind)                \
-    static cl_int CL_API_CALL function(type object) {       \
-        HIT(entry);                                         \
-        const cl_int error = driver->entry(object);         \
-        count_object(kind, error == CL_SUCCESS ? -1 : 0);   \
-        return fault != CL_SUCCESS ? fault : error;         \
+#define RELEASE(function, entry, type, kind)                                                                                               \
+    static cl_int CL_API_CALL function(type object) {                                                                                      \
+        HIT(entry);                                                                                                                        \
+        const cl_int error = driver->entry(object);                                                                                        \
+        count_object(kind, error == CL_SUCCESS ? -1 : 0);                                                                                  \
+        return fault != CL_SUCCESS ? fault : error;                                                                                        \
     }
 RETAIN(retain_context, clRetainContext, cl_context, FAULT_CONTEXT)
 RETAIN(retain_queue, clRetainCommandQueue, cl_command_queue, FAULT_QUEUE)
@@ -291,11 +293,20 @@ static cl_int CL_API_CALL build_program(cl_program program, cl_uint n, const cl_
     return error;
 }
 
+static cl_int CL_API_CALL retain_program(cl_program program) {
+    FAIL(clRetainProgram)
+    ((program_handle *)(void *)program)->references++;
+    count_object(FAULT_PROGRAM, 1);
+    return CL_SUCCESS;
+}
+
 static cl_int CL_API_CALL release_program(cl_program program) {
     HIT(clReleaseProgram);
     program_handle *handle = (program_handle *)(void *)program;
-    free(handle->text);
-    free(handle);
+    if (handle->references-- == 0) { /* the one that it was created with */
+        free(handle->text);
+        free(handle);
+    }
     count_object(FAULT_PROGRAM, -1);
     return fault;
 }
@@ -356,31 +367,35 @@ static cl_int CL_API_CALL enqueue_read(cl_command_queue queue, cl_mem mem, cl_bo
                                        cl_uint n, const cl_event *list, cl_event *event) {
     FAIL(clEnqueueReadBuffer)
     GATE(clEnqueueReadBuffer);
-    return held ? open_gate(driver->clEnqueueReadBuffer(queue, mem, CL_FALSE, offset, bytes, target, 1, &held, &own), held, &own, blocking, event)
+    return held ? open_gate(driver->clEnqueueReadBuffer(queue, mem, CL_FALSE, offset, bytes, target, 1, &held, &own), held, &own, blocking,
+                            event)
                 : made_event(driver->clEnqueueReadBuffer(queue, mem, blocking, offset, bytes, target, n, list, event), event);
 }
 
-static cl_int CL_API_CALL enqueue_write(cl_command_queue queue, cl_mem mem, cl_bool blocking, size_t offset, size_t bytes, const void *source,
-                                        cl_uint n, const cl_event *list, cl_event *event) {
+static cl_int CL_API_CALL enqueue_write(cl_command_queue queue, cl_mem mem, cl_bool blocking, size_t offset, size_t bytes,
+                                        const void *source, cl_uint n, const cl_event *list, cl_event *event) {
     FAIL(clEnqueueWriteBuffer)
     GATE(clEnqueueWriteBuffer);
-    return held ? open_gate(driver->clEnqueueWriteBuffer(queue, mem, CL_FALSE, offset, bytes, source, 1, &held, &own), held, &own, blocking, event)
+    return held ? open_gate(driver->clEnqueueWriteBuffer(queue, mem, CL_FALSE, offset, bytes, source, 1, &held, &own), held, &own, blocking,
+                            event)
                 : made_event(driver->clEnqueueWriteBuffer(queue, mem, blocking, offset, bytes, source, n, list, event), event);
 }
 
-static cl_int CL_API_CALL enqueue_copy(cl_command_queue queue, cl_mem from, cl_mem to, size_t from_at, size_t to_at, size_t bytes, cl_uint n,
-                                       const cl_event *list, cl_event *event) {
+static cl_int CL_API_CALL enqueue_copy(cl_command_queue queue, cl_mem from, cl_mem to, size_t from_at, size_t to_at, size_t bytes,
+                                       cl_uint n, const cl_event *list, cl_event *event) {
     FAIL(clEnqueueCopyBuffer)
     GATE(clEnqueueCopyBuffer);
-    return held ? open_gate(driver->clEnqueueCopyBuffer(queue, from, to, from_at, to_at, bytes, 1, &held, &own), held, &own, CL_FALSE, event)
-                : made_event(driver->clEnqueueCopyBuffer(queue, from, to, from_at, to_at, bytes, n, list, event), event);
+    return held
+               ? open_gate(driver->clEnqueueCopyBuffer(queue, from, to, from_at, to_at, bytes, 1, &held, &own), held, &own, CL_FALSE, event)
+               : made_event(driver->clEnqueueCopyBuffer(queue, from, to, from_at, to_at, bytes, n, list, event), event);
 }
 
 static cl_int CL_API_CALL enqueue_fill(cl_command_queue queue, cl_mem mem, const void *pattern, size_t size, size_t offset, size_t bytes,
                                        cl_uint n, const cl_event *list, cl_event *event) {
     FAIL(clEnqueueFillBuffer)
     GATE(clEnqueueFillBuffer);
-    return held ? open_gate(driver->clEnqueueFillBuffer(queue, mem, pattern, size, offset, bytes, 1, &held, &own), held, &own, CL_FALSE, event)
+    return held ? open_gate(driver->clEnqueueFillBuffer(queue, mem, pattern, size, offset, bytes, 1, &held, &own), held, &own, CL_FALSE,
+                            event)
                 : made_event(driver->clEnqueueFillBuffer(queue, mem, pattern, size, offset, bytes, n, list, event), event);
 }
 
@@ -388,7 +403,8 @@ static cl_int CL_API_CALL enqueue_kernel(cl_command_queue queue, cl_kernel kerne
                                          const size_t *local, cl_uint n, const cl_event *list, cl_event *event) {
     FAIL(clEnqueueNDRangeKernel)
     GATE(clEnqueueNDRangeKernel);
-    return held ? open_gate(driver->clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, 1, &held, &own), held, &own, CL_FALSE, event)
+    return held ? open_gate(driver->clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, 1, &held, &own), held, &own,
+                            CL_FALSE, event)
                 : made_event(driver->clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, n, list, event), event);
 }
 
@@ -441,6 +457,7 @@ static void fill_table(void) {
     table.clCreateProgramWithSource = create_program;
     table.clBuildProgram = build_program;
     table.clGetProgramBuildInfo = get_build_info;
+    table.clRetainProgram = retain_program;
     table.clReleaseProgram = release_program;
     table.clCreateKernel = create_kernel;
     table.clReleaseKernel = release_kernel;

@@ -40,6 +40,7 @@
     X(clBuildProgram, OOM, CL_BUILD_PROGRAM_FAILURE, CL_COMPILER_NOT_AVAILABLE, CL_INVALID_BUILD_OPTIONS, CL_INVALID_BINARY,          \
       CL_INVALID_OPERATION, CL_INVALID_PROGRAM, CL_INVALID_DEVICE, CL_INVALID_VALUE)                                                  \
     X(clGetProgramBuildInfo, OOM, CL_INVALID_DEVICE, CL_INVALID_VALUE, CL_INVALID_PROGRAM)                                            \
+    X(clRetainProgram, OOM, CL_INVALID_PROGRAM)                                                                                       \
     X(clReleaseProgram, OOM, CL_INVALID_PROGRAM)                                                                                      \
     X(clCreateKernel, OOM, CL_INVALID_KERNEL_NAME, CL_INVALID_KERNEL_DEFINITION, CL_INVALID_PROGRAM, CL_INVALID_PROGRAM_EXECUTABLE,   \
       CL_INVALID_VALUE)                                                                                                               \
