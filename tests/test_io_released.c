@@ -123,7 +123,7 @@ static sums sums_of(const char *path) {
     OK(qemb_load_optimizer(file, "optimizer.", w.optimizer));
     s.training = train(&w, STEPS);
     for (int k = 0; k < FORMATS; k++) {
-        char prefix[16];
+        char prefix[32];
         (void)snprintf(prefix, sizeof prefix, "packed%d.", k);
         s.serving[k] = serve(w.ctx, file, prefix);
     }
