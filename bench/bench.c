@@ -10,9 +10,9 @@ static const double budget_seconds = 20.0; /* of a workload whose number of runs
 
 extern const bench_operation bench_bag_forward, bench_step, bench_bag_backward, bench_row_update, bench_row_sort, bench_row_sort_map,
     bench_row_observe, bench_row_pack, bench_packed_forward;
-const bench_operation *const bench_operations[] = {&bench_bag_forward, &bench_step,         &bench_bag_backward, &bench_row_update,
-                                                   &bench_row_sort,    &bench_row_sort_map, &bench_row_observe,
-                                                   &bench_row_pack,    &bench_packed_forward, NULL};
+const bench_operation *const bench_operations[] = {
+    &bench_bag_forward,  &bench_step,        &bench_bag_backward, &bench_row_update,     &bench_row_sort,
+    &bench_row_sort_map, &bench_row_observe, &bench_row_pack,     &bench_packed_forward, NULL};
 
 const bench_operation *bench_operation_find(const char *name) {
     for (int i = 0; bench_operations[i]; i++) {
@@ -34,14 +34,14 @@ static void variant_text(const bench_options *o, const bench_operation *op, benc
     static const char *const observers[] = {"moving_average", "min_max", "memoryless"};
     static const char *const layouts[] = {"torch_rowwise", "rowwise_half", "fbgemm", "planar"};
     const bool packed = op == &bench_row_pack || op == &bench_packed_forward;
-    const char *word = form == BENCH_PIPELINE               ? "pipeline"
-                       : form == BENCH_COPY                 ? "copy"
-                       : form == BENCH_YARDSTICK            ? "yardstick"
-                       : form == BENCH_FLOAT                ? "float"
-                       : packed                             ? layouts[o->layout]
-                       : o->is_float                        ? "float"
-                       : form == BENCH_MEMORYLESS           ? "memoryless"
-                                                            : observers[o->observer];
+    const char *word = form == BENCH_PIPELINE     ? "pipeline"
+                       : form == BENCH_COPY       ? "copy"
+                       : form == BENCH_YARDSTICK  ? "yardstick"
+                       : form == BENCH_FLOAT      ? "float"
+                       : packed                   ? layouts[o->layout]
+                       : o->is_float              ? "float"
+                       : form == BENCH_MEMORYLESS ? "memoryless"
+                                                  : observers[o->observer];
     (void)snprintf(text, size, "%s", word);
 }
 

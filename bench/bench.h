@@ -86,9 +86,9 @@ typedef struct bench_world {
     qemb_buffer *flush;
     void *flush_source;
     qemb_buffer *weight; /* of the one table, where a yardstick shares it; else NULL */
-    double copy_gbps;   /* measured when the world was made */
-    double rows_gbps;   /* likewise, of random rows as wide as the first table's; 0 where it could not be measured */
-    int64_t page_bytes; /* behind the tables; 0 where the host cannot see them */
+    double copy_gbps;    /* measured when the world was made */
+    double rows_gbps;    /* likewise, of random rows as wide as the first table's; 0 where it could not be measured */
+    int64_t page_bytes;  /* behind the tables; 0 where the host cannot see them */
 } bench_world;
 
 qemb_status bench_world_create(const bench_options *options, bench_world *world);

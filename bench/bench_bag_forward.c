@@ -18,7 +18,7 @@ typedef struct forward_state {
     bench_indices *indices;
     qemb_batch *batch;
     qemb_buffer *out;
-    qemb_buffer **quantised; /* pipeline: [T], else NULL */
+    qemb_buffer **quantised;    /* pipeline: [T], else NULL */
     qemb_embedding_bag *master; /* pipeline: the module whose tables are fake-quantised */
     bool keeps_state;           /* the picked observer may */
     yardstick *yard;            /* yardstick, else NULL */
@@ -69,14 +69,12 @@ static qemb_status open_yardstick(forward_state *s) {
         goto done;
     }
     if (!o->is_float && (o->bits != 8 || o->observer != QEMB_OBSERVER_MEMORYLESS || o->arithmetic != QEMB_ARITHMETIC_TORCH_CPU)) {
-        st = bench_fail(QEMB_ERR_UNSUPPORTED, "the yardstick fake-quantises to 8 bits with the memoryless observer and torch_cpu arithmetic");
+        st = bench_fail(QEMB_ERR_UNSUPPORTED,
+                        "the yardstick fake-quantises to 8 bits with the memoryless observer and torch_cpu arithmetic");
         goto done;
     }
-    s->work = (yardstick_work){.rows = rows,
-                               .num_rows = o->rows[0],
-                               .dim = (int32_t)o->dim[0],
-                               .bags = o->batch,
-                               .out = bench_host_memory(s->world->ctx, s->out)};
+    s->work = (yardstick_work){
+        .rows = rows, .num_rows = o->rows[0], .dim = (int32_t)o->dim[0], .bags = o->batch, .out = bench_host_memory(s->world->ctx, s->out)};
     BENCH_TRY(forward_fresh(s));
     BENCH_TRY(qemb_embedding_bag_forward(s->bag, s->batch, s->out));
     BENCH_TRY(qemb_buffer_read(s->out, 0, bytes, want));

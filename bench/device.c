@@ -98,7 +98,8 @@ static bool prefetches(cl_device_id device) {
     cl_platform_id platform = NULL;
     char name[128] = "";
     return clGetDeviceInfo(device, CL_DEVICE_PLATFORM, sizeof platform, &platform, NULL) == CL_SUCCESS &&
-           clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof name, name, NULL) == CL_SUCCESS && strstr(name, "Portable Computing Language");
+           clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof name, name, NULL) == CL_SUCCESS &&
+           strstr(name, "Portable Computing Language");
 }
 
 static qemb_status build(qemb_context *ctx, const char *name, int64_t dim, own_kernel *k) {
@@ -112,8 +113,8 @@ static qemb_status build(qemb_context *ctx, const char *name, int64_t dim, own_k
     BENCH_TRY(qemb_context_cl_objects(ctx, &context, &device, &k->queue));
     BENCH_TRY(cl_check(clGetDeviceInfo(device, CL_DEVICE_TYPE, sizeof type, &type, NULL), "clGetDeviceInfo"));
     k->is_cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
-    (void)snprintf(options, sizeof options, "-cl-std=CL1.2 -DDIM=%d -DROWS=%d -DAHEAD=%d -DCPU=%d -DPREFETCH=%d", (int)dim, ROWS_AN_ITEM, AHEAD,
-                   k->is_cpu, prefetches(device));
+    (void)snprintf(options, sizeof options, "-cl-std=CL1.2 -DDIM=%d -DROWS=%d -DAHEAD=%d -DCPU=%d -DPREFETCH=%d", (int)dim, ROWS_AN_ITEM,
+                   AHEAD, k->is_cpu, prefetches(device));
     k->program = clCreateProgramWithSource(context, 1, &text, NULL, &error);
     BENCH_TRY(cl_check(error, "clCreateProgramWithSource"));
     BENCH_TRY(cl_check(clBuildProgram(k->program, 1, &device, options, NULL, NULL), "clBuildProgram"));
@@ -273,7 +274,8 @@ qemb_status bench_row_copy_run(bench_row_copy *c) {
     const size_t items = ((size_t)c->rows + local - 1) / local * local;
     BENCH_TRY(qemb_buffer_create(c->ctx, (size_t)(c->rows * c->row_bytes), &c->to));
     BENCH_TRY(set_memory(&c->own, 1, c->to));
-    BENCH_TRY(cl_check(clEnqueueNDRangeKernel(c->own.queue, c->own.kernel, 1, NULL, &items, &local, 0, NULL, NULL), "clEnqueueNDRangeKernel"));
+    BENCH_TRY(
+        cl_check(clEnqueueNDRangeKernel(c->own.queue, c->own.kernel, 1, NULL, &items, &local, 0, NULL, NULL), "clEnqueueNDRangeKernel"));
 done:
     return st;
 }

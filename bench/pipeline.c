@@ -122,7 +122,8 @@ static qemb_status build_kernel(bench_pipeline *p, pipeline_table *t, float code
     BENCH_TRY(qemb_buffer_cl_memory(t->to, &to, NULL));
     t->program = clCreateProgramWithSource(context, 1, &text, NULL, &error);
     BENCH_TRY(cl_check(error, "clCreateProgramWithSource"));
-    (void)snprintf(options, sizeof options, "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt -DDIM=%d -DROWS=%d", (int)t->dim, ROWS_AN_ITEM);
+    (void)snprintf(options, sizeof options, "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt -DDIM=%d -DROWS=%d", (int)t->dim,
+                   ROWS_AN_ITEM);
     BENCH_TRY(cl_check(clBuildProgram(t->program, 1, &device, options, NULL, NULL), "clBuildProgram"));
     t->kernel = clCreateKernel(t->program, "fake_quant_table", &error);
     BENCH_TRY(cl_check(error, "clCreateKernel"));
@@ -238,7 +239,8 @@ qemb_status bench_pipeline_quantise(bench_pipeline *p) {
     for (int32_t t = 0; t < p->tables; t++) {
         const size_t local = LOCAL;
         const size_t items = (size_t)((p->table[t].rows + ROWS_AN_ITEM - 1) / ROWS_AN_ITEM);
-        BENCH_TRY(cl_check(clEnqueueNDRangeKernel(p->queue, p->table[t].kernel, 1, NULL, &items, &local, 0, NULL, NULL), "clEnqueueNDRangeKernel"));
+        BENCH_TRY(cl_check(clEnqueueNDRangeKernel(p->queue, p->table[t].kernel, 1, NULL, &items, &local, 0, NULL, NULL),
+                           "clEnqueueNDRangeKernel"));
     }
 done:
     return st;

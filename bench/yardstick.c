@@ -25,8 +25,9 @@ struct yardstick {
 };
 
 bool yardstick_available(int32_t dim) {
-    return (dim == 16 || dim == 64 || dim == 128 || dim == 256) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+    return (dim == 16 || dim == 64 || dim == 128 || dim == 256) && __builtin_cpu_supports("avx512f") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("fma");
 }
 
 static void work_on(yardstick *y) {

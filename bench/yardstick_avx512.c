@@ -14,10 +14,10 @@
 
 enum { GROUP = 32, AHEAD_FLOAT = 40, AHEAD_QAT = 32 };
 
-#define EPS      0x1p-23f
-#define QMAX     255.0f
-#define TOO_FAR  1048576.0f
-#define INLINE   static inline __attribute__((always_inline))
+#define EPS     0x1p-23f
+#define QMAX    255.0f
+#define TOO_FAR 1048576.0f
+#define INLINE  static inline __attribute__((always_inline))
 
 INLINE void prefetch_row(const float *w, int blocks) {
     for (int k = 0; k < blocks; k++) {
@@ -56,13 +56,13 @@ INLINE void float_bags(const yardstick_work *w, int64_t first, int64_t last, int
 /* ---- fake-quantised ---------------------------------------------------------------------------------------------------- */
 
 /* Four rows' lanewise minima (or maxima) to one number a row. */
-#define REDUCE4(name, op)                                                                                                  \
-    INLINE __m128 name(__m512 a, __m512 b, __m512 c, __m512 d) {                                                           \
-        const __m512 ab = _mm512_##op##_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));                            \
-        const __m512 cd = _mm512_##op##_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));                            \
-        const __m512 all = _mm512_##op##_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));             \
-        const __m256 half = _mm256_##op##_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));                 \
-        return _mm_##op##_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));                                \
+#define REDUCE4(name, op)                                                                                                                  \
+    INLINE __m128 name(__m512 a, __m512 b, __m512 c, __m512 d) {                                                                           \
+        const __m512 ab = _mm512_##op##_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));                                            \
+        const __m512 cd = _mm512_##op##_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));                                            \
+        const __m512 all = _mm512_##op##_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));                             \
+        const __m256 half = _mm256_##op##_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));                                 \
+        return _mm_##op##_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));                                                \
     }
 REDUCE4(least4, min)
 REDUCE4(greatest4, max)
@@ -248,24 +248,24 @@ void yardstick_read_avx512(const yardstick_work *w, int64_t first, int64_t last)
 
 /* ---- one copy a width -------------------------------------------------------------------------------------------------- */
 
-#define FOR_EVERY_WIDTH(name, body)                                              \
-    void name(const yardstick_work *w, int64_t first, int64_t last) {            \
-        switch (w->dim) {                                                        \
-        case 16:                                                                 \
-            body(w, first, last, 1);                                             \
-            break;                                                               \
-        case 64:                                                                 \
-            body(w, first, last, 4);                                             \
-            break;                                                               \
-        case 128:                                                                \
-            body(w, first, last, 8);                                             \
-            break;                                                               \
-        case 256:                                                                \
-            body(w, first, last, 16);                                            \
-            break;                                                               \
-        default:                                                                 \
-            break;                                                               \
-        }                                                                        \
+#define FOR_EVERY_WIDTH(name, body)                                                                                                        \
+    void name(const yardstick_work *w, int64_t first, int64_t last) {                                                                      \
+        switch (w->dim) {                                                                                                                  \
+        case 16:                                                                                                                           \
+            body(w, first, last, 1);                                                                                                       \
+            break;                                                                                                                         \
+        case 64:                                                                                                                           \
+            body(w, first, last, 4);                                                                                                       \
+            break;                                                                                                                         \
+        case 128:                                                                                                                          \
+            body(w, first, last, 8);                                                                                                       \
+            break;                                                                                                                         \
+        case 256:                                                                                                                          \
+            body(w, first, last, 16);                                                                                                      \
+            break;                                                                                                                         \
+        default:                                                                                                                           \
+            break;                                                                                                                         \
+        }                                                                                                                                  \
     }
 FOR_EVERY_WIDTH(yardstick_float_avx512, float_bags)
 FOR_EVERY_WIDTH(yardstick_qat_avx512, qat_bags)

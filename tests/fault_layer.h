@@ -18,6 +18,7 @@
 #define OOM CL_OUT_OF_RESOURCES, CL_OUT_OF_HOST_MEMORY
 
 /* X(entry point, the codes of its page): the entry points that src/opencl calls. */
+/* clang-format off */
 #define FAULT_ENTRIES(X)                                                                                                              \
     X(clGetPlatformIDs, CL_OUT_OF_HOST_MEMORY, CL_INVALID_VALUE)                                                                      \
     X(clGetPlatformInfo, CL_OUT_OF_HOST_MEMORY, CL_INVALID_PLATFORM, CL_INVALID_VALUE)                                                \
@@ -64,35 +65,44 @@
       CL_INVALID_WORK_GROUP_SIZE, CL_INVALID_WORK_ITEM_SIZE)                                                                          \
     X(clEnqueueMarkerWithWaitList, OOM, CL_INVALID_COMMAND_QUEUE, CL_INVALID_CONTEXT, CL_INVALID_EVENT_WAIT_LIST)                     \
     X(clEnqueueBarrierWithWaitList, OOM, CL_INVALID_COMMAND_QUEUE, CL_INVALID_CONTEXT, CL_INVALID_EVENT_WAIT_LIST)
+/* clang-format on */
 
 typedef enum fault_entry {
 #define FAULT_ENUM(name, ...) FAULT_##name,
     FAULT_ENTRIES(FAULT_ENUM)
 #undef FAULT_ENUM
-    FAULT_ENTRY_COUNT
+        FAULT_ENTRY_COUNT
 } fault_entry;
 
-typedef enum fault_object { FAULT_CONTEXT, FAULT_QUEUE, FAULT_MEM, FAULT_PROGRAM, FAULT_KERNEL, FAULT_EVENT, FAULT_OBJECT_COUNT } fault_object;
+typedef enum fault_object {
+    FAULT_CONTEXT,
+    FAULT_QUEUE,
+    FAULT_MEM,
+    FAULT_PROGRAM,
+    FAULT_KERNEL,
+    FAULT_EVENT,
+    FAULT_OBJECT_COUNT
+} fault_object;
 
 typedef enum fault_log { FAULT_LOG_UNENDED, FAULT_LOG_EMPTY, FAULT_LOG_HUGE } fault_log;
 
 typedef struct fault_state {
     /* the test's */
     bool armed;
-    int64_t at;        /* the call that fails, from 1, counted since calls was set to 0 */
-    int code;          /* number of the code in the entry's list, modulo its length */
-    bool persistent;   /* every call from that one on */
-    int only;          /* entry + 1: calls of that entry alone are counted and fail; 0: of all */
-    bool asynchronous; /* that command is accepted and fails on the device; calls that are no commands are not counted */
-    fault_log log;     /* what clGetProgramBuildInfo gives as the log */
+    int64_t at;         /* the call that fails, from 1, counted since calls was set to 0 */
+    int code;           /* number of the code in the entry's list, modulo its length */
+    bool persistent;    /* every call from that one on */
+    int only;           /* entry + 1: calls of that entry alone are counted and fail; 0: of all */
+    bool asynchronous;  /* that command is accepted and fails on the device; calls that are no commands are not counted */
+    fault_log log;      /* what clGetProgramBuildInfo gives as the log */
     cl_uint fake_param; /* clGetDeviceInfo answers `fake_value` to this question */
     uint64_t fake_value;
     /* the layer's */
-    int64_t calls;          /* while armed */
-    int64_t fired;          /* failures given while armed */
-    fault_entry last;       /* the entry that failed last, and how */
+    int64_t calls;    /* while armed */
+    int64_t fired;    /* failures given while armed */
+    fault_entry last; /* the entry that failed last, and how */
     cl_int last_code;
-    void *last_caller;      /* return address */
+    void *last_caller;                   /* return address */
     int64_t objects[FAULT_OBJECT_COUNT]; /* alive */
     int64_t reached[FAULT_ENTRY_COUNT];  /* calls of each entry, armed or not */
 } fault_state;

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-cl_int CL_API_CALL clEnqueueFillBuffer(cl_command_queue queue, cl_mem memory, const void *pattern, size_t pattern_bytes, size_t offset, size_t bytes, cl_uint num_waits,
-                           const cl_event *waits, cl_event *event) {
+cl_int CL_API_CALL clEnqueueFillBuffer(cl_command_queue queue, cl_mem memory, const void *pattern, size_t pattern_bytes, size_t offset,
+                                       size_t bytes, cl_uint num_waits, const cl_event *waits, cl_event *event) {
     char *text = malloc(bytes ? bytes : 1);
     if (!text) {
         return CL_OUT_OF_HOST_MEMORY;

@@ -66,7 +66,8 @@ static qemb_status look_up(replay_run *r, qemb_packed *packed) {
 
 qemb_status replay_pack(replay_run *r) {
     const replay_case *c = r->c;
-    const qemb_packed_desc desc = {.format = {.layout = (qemb_layout)c->layout, .bits = (int32_t)c->bits}, .method = QEMB_PACK_MINMAX, .flags = QEMB_PACK_AS_PEER};
+    const qemb_packed_desc desc = {
+        .format = {.layout = (qemb_layout)c->layout, .bits = (int32_t)c->bits}, .method = QEMB_PACK_MINMAX, .flags = QEMB_PACK_AS_PEER};
     qemb_packed *packed = NULL;
     qemb_status st = qemb_packed_create(r->bag, &desc, &packed);
     st = st != QEMB_OK ? st : read_rows(r, packed, &desc.format);

@@ -16,12 +16,12 @@
 
 enum { ROWS = 211, DIM = 19, BAGS = 13, LOOKUPS = 97, STEPS = 5, WARM = 4 };
 
-#define DO(call)                                                                            \
-    do {                                                                                    \
-        if ((call) != QEMB_OK) {                                                            \
-            (void)fprintf(stderr, "soak: %s: %s\n", #call, qemb_last_error());              \
-            exit(1);                                                                        \
-        }                                                                                   \
+#define DO(call)                                                                                                                           \
+    do {                                                                                                                                   \
+        if ((call) != QEMB_OK) {                                                                                                           \
+            (void)fprintf(stderr, "soak: %s: %s\n", #call, qemb_last_error());                                                             \
+            exit(1);                                                                                                                       \
+        }                                                                                                                                  \
     } while (0)
 
 static uint64_t hash(uint64_t h, const void *data, size_t bytes) {
@@ -105,7 +105,8 @@ static uint64_t one_round(scene *s) {
     qemb_packed *packed = NULL;
     qemb_saver *saver = NULL;
     qemb_safetensors *file = NULL;
-    const qemb_embedding_bag_desc desc = {.num_embeddings = ROWS, .embedding_dim = DIM, .qconfig = qemb_qconfig_8bit(), .seed = 7, .mode = QEMB_MODE_SUM};
+    const qemb_embedding_bag_desc desc = {
+        .num_embeddings = ROWS, .embedding_dim = DIM, .qconfig = qemb_qconfig_8bit(), .seed = 7, .mode = QEMB_MODE_SUM};
     const qemb_optimizer_desc update = {.kind = QEMB_ADAM, .lr = 0.01};
     DO(qemb_embedding_bag_create(s->ctx, &desc, &bag));
     DO(qemb_optimizer_create(s->ctx, bag, &update, &optimizer));
@@ -154,7 +155,8 @@ static void open_scene(scene *s, const char *device) {
         grad[i] = (float)(i % 11 - 5) / 16.0f;
     }
     DO(qemb_buffer_write(s->grad, 0, sizeof grad, grad));
-    s->input = (qemb_input){.indices = s->ids, .num_indices = LOOKUPS, .indices_dtype = QEMB_INT64, .offsets = s->offsets, .num_offsets = BAGS};
+    s->input =
+        (qemb_input){.indices = s->ids, .num_indices = LOOKUPS, .indices_dtype = QEMB_INT64, .offsets = s->offsets, .num_offsets = BAGS};
     (void)snprintf(s->path, sizeof s->path, "%.200s/qemb_soak_%d.safetensors", base && *base ? base : "/tmp", (int)getpid());
 }
 
@@ -188,9 +190,11 @@ int main(int argc, char **argv) {
     qemb_context_destroy(s.ctx);
     /* A short run is allowed the noise of a driver's own bookkeeping; a leak of one object a round is not. */
     bool flat = grown <= 16384 + (int64_t)(65536 * hours) && more_files == 0 && grown <= 4096 + rounds * 8 && differ == 0;
-    (void)printf("soak: %.0f s, %lld rounds, %lld calls, %lld differ; heap %+lld bytes, resident %+lld, descriptors %+d: %s\n", seconds() - began,
-                 (long long)rounds, (long long)s.calls, (long long)differ, (long long)grown, (long long)resident_grown, more_files, flat ? "flat" : "NOT FLAT");
-    scoreboard("R23", flat, device ? device : "OpenCL", "%.3f h, %lld calls, %lld rounds differ, heap %+lld bytes, resident %+lld, descriptors %+d", hours,
-               (long long)s.calls, (long long)differ, (long long)grown, (long long)resident_grown, more_files);
+    (void)printf("soak: %.0f s, %lld rounds, %lld calls, %lld differ; heap %+lld bytes, resident %+lld, descriptors %+d: %s\n",
+                 seconds() - began, (long long)rounds, (long long)s.calls, (long long)differ, (long long)grown, (long long)resident_grown,
+                 more_files, flat ? "flat" : "NOT FLAT");
+    scoreboard("R23", flat, device ? device : "OpenCL",
+               "%.3f h, %lld calls, %lld rounds differ, heap %+lld bytes, resident %+lld, descriptors %+d", hours, (long long)s.calls,
+               (long long)differ, (long long)grown, (long long)resident_grown, more_files);
     return flat ? 0 : 1;
 }

@@ -26,7 +26,10 @@ static void print_value(const bad_value *v, char *text, size_t bytes) {
         (void)snprintf(text, bytes, "%g", v->size == 4 ? (double)(float)v->real : v->real);
         break;
     default:
-        (void)snprintf(text, bytes, "%s", v->kind == BAD_NULL ? "NULL" : v->kind == BAD_ALIEN ? "an object of another context" : "another object");
+        (void)snprintf(text, bytes, "%s",
+                       v->kind == BAD_NULL    ? "NULL"
+                       : v->kind == BAD_ALIEN ? "an object of another context"
+                                              : "another object");
     }
 }
 
@@ -67,7 +70,23 @@ static bool fits(qemb_status st, const bad_value *v) {
 /* Function, what was seen, what is wanted. */
 static void check_sentence(run *r, const bad_value *v) {
     static const char *const seen[] = {"failed", "row_map names", ", row ", " bytes)"}; /* several values at once, as one number */
-    static const char *const wants[] = {"want", "NULL", "context", "support", "another module", "never", "is infinite or NaN", "belong", "do not fit in 63 bits", "without", "failed", "has no", "only planar", "no path given", "not of its list", "which has", "is beyond"};
+    static const char *const wants[] = {"want",
+                                        "NULL",
+                                        "context",
+                                        "support",
+                                        "another module",
+                                        "never",
+                                        "is infinite or NaN",
+                                        "belong",
+                                        "do not fit in 63 bits",
+                                        "without",
+                                        "failed",
+                                        "has no",
+                                        "only planar",
+                                        "no path given",
+                                        "not of its list",
+                                        "which has",
+                                        "is beyond"};
     const char *says = qemb_last_error();
     const char *leaf = strrchr(v->field, '.') ? strrchr(v->field, '.') + 1 : v->field;
     char value[64];
@@ -181,7 +200,8 @@ static void run_pairs(run *r, int stride) {
                 continue;
             }
             r->report->pairs++;
-            if (!fits(st, a) && !fits(st, b) && st != QEMB_ERR_ARG && st != QEMB_ERR_SHAPE && st != QEMB_ERR_RANGE && st != QEMB_ERR_UNSUPPORTED) {
+            if (!fits(st, a) && !fits(st, b) && st != QEMB_ERR_ARG && st != QEMB_ERR_SHAPE && st != QEMB_ERR_RANGE &&
+                st != QEMB_ERR_UNSUPPORTED) {
                 wrong(r, a, "with %s bad too: %s (%s)", b->field, qemb_status_name(st), st == QEMB_OK ? "" : qemb_last_error());
             }
             if (r->report->pairs % PAIRS_TOGETHER == 0) {

@@ -19,8 +19,8 @@ typedef struct bad_value {
     bad_kind kind;
     int64_t integer;
     double real;
-    size_t from;          /* ALIEN, OTHER: offset of the object in a walk */
-    qemb_status want[2];  /* either */
+    size_t from;         /* ALIEN, OTHER: offset of the object in a walk */
+    qemb_status want[2]; /* either */
 } bad_value;
 
 typedef struct bad_call {
@@ -34,18 +34,47 @@ typedef struct bad_call {
 } bad_call;
 
 #define BAD_FIELD(type, field) #field, offsetof(type, field), sizeof(((type *)0)->field)
+/* clang-format off */
 #define INTEGER(type, field, value, want) {BAD_FIELD(type, field), BAD_INTEGER, (value), 0, 0, {want, want}}
-#define INTEGER2(type, field, value, want, or_this) {BAD_FIELD(type, field), BAD_INTEGER, (value), 0, 0, {want, or_this}}
-#define REAL(type, field, value, want) {BAD_FIELD(type, field), BAD_REAL, 0, (value), 0, {want, want}}
-#define NONE(type, field) {BAD_FIELD(type, field), BAD_NULL, 0, 0, 0, {QEMB_ERR_ARG, QEMB_ERR_ARG}}
-#define ALIEN(type, field, object, want) {BAD_FIELD(type, field), BAD_ALIEN, 0, 0, offsetof(walk, object), {want, want}}
-#define OTHER(type, field, object, want) {BAD_FIELD(type, field), BAD_OTHER, 0, 0, offsetof(walk, object), {want, want}}
-#define ENUM_VALUES(type, field, past, want) \
-    INTEGER(type, field, -1, want), INTEGER(type, field, past, want), INTEGER(type, field, INT32_MAX, want), INTEGER(type, field, INT32_MIN, want)
-#define REALS_BELOW_0(type, field, want) REAL(type, field, -1.0, want), REAL(type, field, -1e-30, want), REAL(type, field, -(double)INFINITY, want)
+/* clang-format on */
+#define INTEGER2(type, field, value, want, or_this)                                                                                        \
+    {                                                                                                                                      \
+        BAD_FIELD(type, field), BAD_INTEGER, (value), 0, 0, {                                                                              \
+            want, or_this                                                                                                                  \
+        }                                                                                                                                  \
+    }
+#define REAL(type, field, value, want)                                                                                                     \
+    {                                                                                                                                      \
+        BAD_FIELD(type, field), BAD_REAL, 0, (value), 0, {                                                                                 \
+            want, want                                                                                                                     \
+        }                                                                                                                                  \
+    }
+#define NONE(type, field)                                                                                                                  \
+    {                                                                                                                                      \
+        BAD_FIELD(type, field), BAD_NULL, 0, 0, 0, {                                                                                       \
+            QEMB_ERR_ARG, QEMB_ERR_ARG                                                                                                     \
+        }                                                                                                                                  \
+    }
+#define ALIEN(type, field, object, want)                                                                                                   \
+    {                                                                                                                                      \
+        BAD_FIELD(type, field), BAD_ALIEN, 0, 0, offsetof(walk, object), {                                                                 \
+            want, want                                                                                                                     \
+        }                                                                                                                                  \
+    }
+#define OTHER(type, field, object, want)                                                                                                   \
+    {                                                                                                                                      \
+        BAD_FIELD(type, field), BAD_OTHER, 0, 0, offsetof(walk, object), {                                                                 \
+            want, want                                                                                                                     \
+        }                                                                                                                                  \
+    }
+#define ENUM_VALUES(type, field, past, want)                                                                                               \
+    INTEGER(type, field, -1, want), INTEGER(type, field, past, want), INTEGER(type, field, INT32_MAX, want),                               \
+        INTEGER(type, field, INT32_MIN, want)
+#define REALS_BELOW_0(type, field, want)                                                                                                   \
+    REAL(type, field, -1.0, want), REAL(type, field, -1e-30, want), REAL(type, field, -(double)INFINITY, want)
 
-#define BAD_CALL_AFTER(name, type, good, run, values, prepare) \
-    {name, sizeof(type), good, run, values, (int)(sizeof(values) / sizeof *(values)), prepare}
+#define BAD_CALL_AFTER(name, type, good, run, values, prepare)                                                                             \
+    { name, sizeof(type), good, run, values, (int)(sizeof(values) / sizeof *(values)), prepare }
 #define BAD_CALL(name, type, good, run, values) BAD_CALL_AFTER(name, type, good, run, values, NULL)
 
 typedef struct bad_report {

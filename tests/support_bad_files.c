@@ -82,13 +82,13 @@ static void good_npy(walk *w, void *arguments) {
     ((file_call *)arguments)->path = made.npy;
 }
 
-#define FILE_RUN(name, call, undo)                      \
-    static qemb_status name(walk *w, void *arguments) { \
-        file_call *a = arguments;                       \
-        (void)w;                                        \
-        const qemb_status st = call;                    \
-        undo;                                           \
-        return st;                                      \
+#define FILE_RUN(name, call, undo)                                                                                                         \
+    static qemb_status name(walk *w, void *arguments) {                                                                                    \
+        file_call *a = arguments;                                                                                                          \
+        (void)w;                                                                                                                           \
+        const qemb_status st = call;                                                                                                       \
+        undo;                                                                                                                              \
+        return st;                                                                                                                         \
     }
 FILE_RUN(run_open, qemb_safetensors_open(a->path, a->place), qemb_safetensors_close(a->opened))
 FILE_RUN(run_at, qemb_safetensors_at(a->file, a->index, a->view), (void)0)
@@ -98,16 +98,23 @@ FILE_RUN(run_read, qemb_safetensors_read_rows(a->file, a->name, a->first, a->cou
 FILE_RUN(run_verify, qemb_safetensors_verify(a->file), (void)0)
 FILE_RUN(run_npy, qemb_npy_open(a->path, a->npy_place, a->view), qemb_npy_close(a->npy))
 
-#define INDICES(type, past) INTEGER(type, index, -1, QEMB_ERR_RANGE), INTEGER(type, index, past, QEMB_ERR_RANGE), INTEGER(type, index, INT64_MAX, QEMB_ERR_RANGE), \
-                            INTEGER(type, index, INT64_MIN, QEMB_ERR_RANGE)
+#define INDICES(type, past)                                                                                                                \
+    INTEGER(type, index, -1, QEMB_ERR_RANGE), INTEGER(type, index, past, QEMB_ERR_RANGE), INTEGER(type, index, INT64_MAX, QEMB_ERR_RANGE), \
+        INTEGER(type, index, INT64_MIN, QEMB_ERR_RANGE)
 static const bad_value open_values[] = {NONE(file_call, path), NONE(file_call, place)};
 static const bad_value at_values[] = {NONE(file_call, file), NONE(file_call, view), INDICES(file_call, 1)};
 static const bad_value tensor_values[] = {NONE(file_call, file), NONE(file_call, name), NONE(file_call, view)};
 static const bad_value metadata_values[] = {NONE(file_call, file), INDICES(file_call, 2)};
-static const bad_value read_values[] = {NONE(file_call, file), NONE(file_call, name), NONE(file_call, target), INTEGER(file_call, first, -1, QEMB_ERR_RANGE),
-                                        INTEGER(file_call, first, 1, QEMB_ERR_RANGE), INTEGER(file_call, first, INT64_MAX, QEMB_ERR_RANGE),
-                                        INTEGER(file_call, first, INT64_MIN, QEMB_ERR_RANGE), INTEGER(file_call, count, -1, QEMB_ERR_RANGE),
-                                        INTEGER(file_call, count, 3, QEMB_ERR_RANGE), INTEGER(file_call, count, INT64_MAX, QEMB_ERR_RANGE),
+static const bad_value read_values[] = {NONE(file_call, file),
+                                        NONE(file_call, name),
+                                        NONE(file_call, target),
+                                        INTEGER(file_call, first, -1, QEMB_ERR_RANGE),
+                                        INTEGER(file_call, first, 1, QEMB_ERR_RANGE),
+                                        INTEGER(file_call, first, INT64_MAX, QEMB_ERR_RANGE),
+                                        INTEGER(file_call, first, INT64_MIN, QEMB_ERR_RANGE),
+                                        INTEGER(file_call, count, -1, QEMB_ERR_RANGE),
+                                        INTEGER(file_call, count, 3, QEMB_ERR_RANGE),
+                                        INTEGER(file_call, count, INT64_MAX, QEMB_ERR_RANGE),
                                         INTEGER(file_call, count, INT64_MIN, QEMB_ERR_RANGE)};
 static const bad_value verify_values[] = {NONE(file_call, file)};
 static const bad_value npy_values[] = {NONE(file_call, path), NONE(file_call, npy_place), NONE(file_call, view)};
@@ -129,7 +136,8 @@ typedef struct click_call {
 static void good_click(walk *w, void *arguments) {
     click_call *a = arguments;
     make(w);
-    *a = (click_call){.desc_is = {.path = made.log}, .reader = made.reader, .generator = made.generator, .first = 0, .rows = 3, .capacity = 5};
+    *a = (click_call){
+        .desc_is = {.path = made.log}, .reader = made.reader, .generator = made.generator, .first = 0, .rows = 3, .capacity = 5};
     memcpy(a->sizes, made.sizes, sizeof a->sizes);
     a->desc_is.num_embeddings = a->sizes;
     a->plan_is.num_embeddings = a->sizes;
@@ -142,21 +150,23 @@ static void good_click(walk *w, void *arguments) {
     a->report = &a->report_is;
 }
 
-#define CLICK_RUN(name, call, undo)                     \
-    static qemb_status name(walk *w, void *arguments) { \
-        click_call *a = arguments;                      \
-        (void)w;                                        \
-        const qemb_status st = call;                    \
-        undo;                                           \
-        return st;                                      \
+#define CLICK_RUN(name, call, undo)                                                                                                        \
+    static qemb_status name(walk *w, void *arguments) {                                                                                    \
+        click_call *a = arguments;                                                                                                         \
+        (void)w;                                                                                                                           \
+        const qemb_status st = call;                                                                                                       \
+        undo;                                                                                                                              \
+        return st;                                                                                                                         \
     }
 CLICK_RUN(run_reader, qemb_click_reader_open(a->desc, a->reader_place), qemb_click_reader_close(a->reader_made))
-CLICK_RUN(run_next, qemb_click_reader_next(a->reader, a->capacity, a->ids, NULL, NULL, a->got_place), (void)qemb_click_reader_rewind(a->reader ? a->reader : made.reader))
+CLICK_RUN(run_next, qemb_click_reader_next(a->reader, a->capacity, a->ids, NULL, NULL, a->got_place),
+          (void)qemb_click_reader_rewind(a->reader ? a->reader : made.reader))
 CLICK_RUN(run_rewind, qemb_click_reader_rewind(a->reader), (void)0)
 CLICK_RUN(run_count, qemb_click_reader_count(a->reader, a->got_place), (void)0)
 CLICK_RUN(run_rows, qemb_click_generator_rows(a->generator, a->first, a->rows, a->ids, NULL, NULL, NULL), (void)0)
 CLICK_RUN(run_score, qemb_click_generator_score(a->generator, a->first, a->rows, a->report), (void)0)
 
+/* clang-format off */
 static const bad_value reader_values[] = {
     NONE(click_call, desc), NONE(click_call, reader_place), NONE(click_call, desc_is.path), INTEGER(click_call, sizes[3], 0, QEMB_ERR_RANGE),
     INTEGER(click_call, sizes[3], -1, QEMB_ERR_RANGE), INTEGER(click_call, sizes[25], INT64_C(1) << 31, QEMB_ERR_RANGE),
@@ -188,11 +198,17 @@ typedef struct state_call {
     int64_t forwards;
     qemb_table_progress progress_is, *progress;
 } state_call;
+/* clang-format on */
 
 static void good_state(walk *w, void *arguments) {
     state_call *a = arguments;
     make(w);
-    *a = (state_call){.prefix = "bag.", .file = made.other, .bag = w->bag, .optimizer = w->adam, .ctx = w->ctx, .forwards = 2,
+    *a = (state_call){.prefix = "bag.",
+                      .file = made.other,
+                      .bag = w->bag,
+                      .optimizer = w->adam,
+                      .ctx = w->ctx,
+                      .forwards = 2,
                       .progress_is = {.observations = 2, .eps = 0x1p-23f, .observer_on = true, .fake_quant_on = true}};
     a->place = &a->packed;
     a->progress = &a->progress_is;
@@ -208,31 +224,39 @@ static void good_packed(walk *w, void *arguments) {
     ((state_call *)arguments)->prefix = "packed.";
 }
 
-#define STATE_RUN(name, call, undo)                     \
-    static qemb_status name(walk *w, void *arguments) { \
-        state_call *a = arguments;                      \
-        (void)w;                                        \
-        const qemb_status st = call;                    \
-        undo;                                           \
-        return st;                                      \
+#define STATE_RUN(name, call, undo)                                                                                                        \
+    static qemb_status name(walk *w, void *arguments) {                                                                                    \
+        state_call *a = arguments;                                                                                                         \
+        (void)w;                                                                                                                           \
+        const qemb_status st = call;                                                                                                       \
+        undo;                                                                                                                              \
+        return st;                                                                                                                         \
     }
 STATE_RUN(run_load_module, qemb_load_module(a->file, a->prefix, a->bag), (void)0)
 STATE_RUN(run_load_optimizer, qemb_load_optimizer(a->file, a->prefix, a->optimizer), (void)0)
 STATE_RUN(run_get_progress, qemb_embedding_bag_get_progress(a->bag, a->table, a->progress), (void)0)
 STATE_RUN(run_set_progress, qemb_embedding_bag_set_progress(a->bag, a->forwards, a->progress), (void)0)
-STATE_RUN(run_load_packed, qemb_load_packed(a->ctx, (qemb_safetensors *)(uintptr_t)a->file, a->prefix, a->flags, a->place), qemb_packed_destroy(a->packed))
+STATE_RUN(run_load_packed, qemb_load_packed(a->ctx, (qemb_safetensors *)(uintptr_t)a->file, a->prefix, a->flags, a->place),
+          qemb_packed_destroy(a->packed))
 
 static const bad_value load_module_values[] = {NONE(state_call, file), NONE(state_call, bag)};
 static const bad_value load_optimizer_values[] = {NONE(state_call, file), NONE(state_call, optimizer)};
 static const bad_value load_packed_values[] = {NONE(state_call, ctx), NONE(state_call, file), NONE(state_call, place)};
-static const bad_value get_progress_values[] = {NONE(state_call, bag), NONE(state_call, progress), ENUM_VALUES(state_call, table, 1, QEMB_ERR_INDEX)};
-static const bad_value set_progress_values[] = {
-    NONE(state_call, bag), NONE(state_call, progress), INTEGER(state_call, forwards, -1, QEMB_ERR_RANGE), INTEGER(state_call, forwards, INT64_MIN, QEMB_ERR_RANGE),
-    INTEGER(state_call, forwards, INT64_MAX, QEMB_ERR_RANGE), INTEGER(state_call, progress_is.observations, -1, QEMB_ERR_RANGE),
-    INTEGER(state_call, progress_is.observations, INT64_MAX, QEMB_ERR_RANGE), INTEGER(state_call, progress_is.fake_quant_from, -1, QEMB_ERR_RANGE),
-    INTEGER(state_call, progress_is.observer_until, INT64_MIN, QEMB_ERR_RANGE), REALS_BELOW_0(state_call, progress_is.eps, QEMB_ERR_RANGE),
-    REAL(state_call, progress_is.eps, (double)NAN, QEMB_ERR_RANGE), REAL(state_call, progress_is.eps, (double)INFINITY, QEMB_ERR_RANGE),
-    REAL(state_call, progress_is.eps, 0.0, QEMB_ERR_RANGE)};
+static const bad_value get_progress_values[] = {NONE(state_call, bag), NONE(state_call, progress),
+                                                ENUM_VALUES(state_call, table, 1, QEMB_ERR_INDEX)};
+static const bad_value set_progress_values[] = {NONE(state_call, bag),
+                                                NONE(state_call, progress),
+                                                INTEGER(state_call, forwards, -1, QEMB_ERR_RANGE),
+                                                INTEGER(state_call, forwards, INT64_MIN, QEMB_ERR_RANGE),
+                                                INTEGER(state_call, forwards, INT64_MAX, QEMB_ERR_RANGE),
+                                                INTEGER(state_call, progress_is.observations, -1, QEMB_ERR_RANGE),
+                                                INTEGER(state_call, progress_is.observations, INT64_MAX, QEMB_ERR_RANGE),
+                                                INTEGER(state_call, progress_is.fake_quant_from, -1, QEMB_ERR_RANGE),
+                                                INTEGER(state_call, progress_is.observer_until, INT64_MIN, QEMB_ERR_RANGE),
+                                                REALS_BELOW_0(state_call, progress_is.eps, QEMB_ERR_RANGE),
+                                                REAL(state_call, progress_is.eps, (double)NAN, QEMB_ERR_RANGE),
+                                                REAL(state_call, progress_is.eps, (double)INFINITY, QEMB_ERR_RANGE),
+                                                REAL(state_call, progress_is.eps, 0.0, QEMB_ERR_RANGE)};
 
 const bad_call bad_files[] = {
     BAD_CALL("safetensors_open", file_call, good_file, run_open, open_values),

@@ -15,7 +15,8 @@ typedef struct host {
 static void good_host(walk *w, void *arguments) {
     host *a = arguments;
     *a = (host){.batch = w->batch[0], .bag = w->bag, .packed = w->packed, .indices = {0, 12, 5, 5, 1, 3}, .offsets = {0, 2, 2, 5}};
-    a->input_is = (qemb_input){.indices = a->indices, .num_indices = N, .indices_dtype = QEMB_INT64, .offsets = a->offsets, .num_offsets = B};
+    a->input_is =
+        (qemb_input){.indices = a->indices, .num_indices = N, .indices_dtype = QEMB_INT64, .offsets = a->offsets, .num_offsets = B};
     a->input = &a->input_is;
 }
 
@@ -39,8 +40,12 @@ typedef struct weighted {
 static void good_weighted(walk *w, void *arguments) {
     weighted *a = arguments;
     *a = (weighted){.batch = w->batch[1], .bag = w->collection, .indices = {6, 0, 1, 2, 3, 4, 5, 0, 6}};
-    a->input_is = (qemb_input){.indices = a->indices, .num_indices = WALK_TABLES, .indices_dtype = QEMB_INT64, .columns = 1,
-                               .per_sample_weights = a->weights, .num_per_sample_weights = WALK_TABLES};
+    a->input_is = (qemb_input){.indices = a->indices,
+                               .num_indices = WALK_TABLES,
+                               .indices_dtype = QEMB_INT64,
+                               .columns = 1,
+                               .per_sample_weights = a->weights,
+                               .num_per_sample_weights = WALK_TABLES};
     a->input = &a->input_is;
 }
 
@@ -77,39 +82,48 @@ static qemb_status run_packed_host(walk *w, void *arguments) {
     return qemb_packed_batch_set(a->packed, a->batch, a->input);
 }
 
-#define DTYPES(type, field)                                                                                                       \
-    INTEGER(type, field, QEMB_FLOAT16, QEMB_ERR_DTYPE), INTEGER(type, field, QEMB_BFLOAT16, QEMB_ERR_DTYPE),                      \
+#define DTYPES(type, field)                                                                                                                \
+    INTEGER(type, field, QEMB_FLOAT16, QEMB_ERR_DTYPE), INTEGER(type, field, QEMB_BFLOAT16, QEMB_ERR_DTYPE),                               \
         INTEGER(type, field, QEMB_FLOAT64, QEMB_ERR_DTYPE), ENUM_VALUES(type, field, 6, QEMB_ERR_DTYPE)
-#define SIZES(type)                                                                                                               \
-    INTEGER(type, input_is.num_indices, -1, QEMB_ERR_SHAPE), INTEGER(type, input_is.num_indices, INT64_MIN, QEMB_ERR_SHAPE),      \
-        INTEGER(type, input_is.num_indices, INT64_C(1) << 31, QEMB_ERR_SHAPE), INTEGER(type, input_is.num_indices, INT64_MAX, QEMB_ERR_SHAPE)
-#define HOST_VALUES                                                                                                               \
-    NONE(host, batch), NONE(host, input), ALIEN(host, batch, batch[0], QEMB_ERR_ARG), NONE(host, input_is.indices), SIZES(host),  \
-        DTYPES(host, input_is.indices_dtype), INTEGER(host, input_is.indices_dtype, QEMB_FLOAT32, QEMB_ERR_DTYPE),                \
-        ENUM_VALUES(host, input_is.check, 3, QEMB_ERR_ARG), INTEGER(host, indices[3], ROWS, QEMB_ERR_INDEX),                      \
-        INTEGER(host, indices[0], -1, QEMB_ERR_INDEX), INTEGER(host, indices[5], INT64_MIN, QEMB_ERR_INDEX),                      \
-        INTEGER(host, indices[5], INT64_MAX, QEMB_ERR_INDEX), INTEGER(host, indices[2], INT64_C(1) << 32, QEMB_ERR_INDEX),        \
-        INTEGER(host, indices[2], -INT64_C(4294967296), QEMB_ERR_INDEX), INTEGER(host, indices[4], 100000000, QEMB_ERR_INDEX),  \
+#define SIZES(type)                                                                                                                        \
+    INTEGER(type, input_is.num_indices, -1, QEMB_ERR_SHAPE), INTEGER(type, input_is.num_indices, INT64_MIN, QEMB_ERR_SHAPE),               \
+        INTEGER(type, input_is.num_indices, INT64_C(1) << 31, QEMB_ERR_SHAPE),                                                             \
+        INTEGER(type, input_is.num_indices, INT64_MAX, QEMB_ERR_SHAPE)
+#define HOST_VALUES                                                                                                                        \
+    NONE(host, batch), NONE(host, input), ALIEN(host, batch, batch[0], QEMB_ERR_ARG), NONE(host, input_is.indices), SIZES(host),           \
+        DTYPES(host, input_is.indices_dtype), INTEGER(host, input_is.indices_dtype, QEMB_FLOAT32, QEMB_ERR_DTYPE),                         \
+        ENUM_VALUES(host, input_is.check, 3, QEMB_ERR_ARG), INTEGER(host, indices[3], ROWS, QEMB_ERR_INDEX),                               \
+        INTEGER(host, indices[0], -1, QEMB_ERR_INDEX), INTEGER(host, indices[5], INT64_MIN, QEMB_ERR_INDEX),                               \
+        INTEGER(host, indices[5], INT64_MAX, QEMB_ERR_INDEX), INTEGER(host, indices[2], INT64_C(1) << 32, QEMB_ERR_INDEX),                 \
+        INTEGER(host, indices[2], -INT64_C(4294967296), QEMB_ERR_INDEX), INTEGER(host, indices[4], 100000000, QEMB_ERR_INDEX),             \
         INTEGER(host, input_is.num_per_sample_weights, 1, QEMB_ERR_ARG), INTEGER(host, input_is.num_per_sample_weights, -1, QEMB_ERR_ARG)
-#define OFFSET_VALUES                                                                                                             \
-    DTYPES(host, input_is.offsets_dtype), INTEGER(host, input_is.num_offsets, 0, QEMB_ERR_OFFSETS),                               \
-        INTEGER(host, input_is.num_offsets, -1, QEMB_ERR_OFFSETS), INTEGER(host, input_is.num_offsets, INT64_MIN, QEMB_ERR_OFFSETS), \
-        INTEGER(host, input_is.num_offsets, INT64_C(1) << 31, QEMB_ERR_SHAPE), INTEGER(host, input_is.num_offsets, INT64_MAX, QEMB_ERR_SHAPE), \
-        INTEGER(host, input_is.columns, 1, QEMB_ERR_SHAPE), INTEGER(host, input_is.columns, -1, QEMB_ERR_SHAPE),                  \
-        INTEGER(host, offsets[0], 1, QEMB_ERR_OFFSETS), INTEGER(host, offsets[0], -1, QEMB_ERR_OFFSETS),                          \
-        INTEGER(host, offsets[1], 3, QEMB_ERR_OFFSETS), INTEGER(host, offsets[1], -3, QEMB_ERR_OFFSETS),                          \
-        INTEGER(host, offsets[2], 1000000, QEMB_ERR_OFFSETS), INTEGER(host, offsets[3], 7, QEMB_ERR_OFFSETS),                     \
-        INTEGER(host, offsets[3], INT64_MAX, QEMB_ERR_OFFSETS), INTEGER(host, offsets[2], INT64_MIN, QEMB_ERR_OFFSETS),           \
-        INTEGER(host, offsets[2], (INT64_C(1) << 32) + 2, QEMB_ERR_OFFSETS)
+#define OFFSET_VALUES                                                                                                                      \
+    DTYPES(host, input_is.offsets_dtype), INTEGER(host, input_is.num_offsets, 0, QEMB_ERR_OFFSETS),                                        \
+        INTEGER(host, input_is.num_offsets, -1, QEMB_ERR_OFFSETS), INTEGER(host, input_is.num_offsets, INT64_MIN, QEMB_ERR_OFFSETS),       \
+        INTEGER(host, input_is.num_offsets, INT64_C(1) << 31, QEMB_ERR_SHAPE),                                                             \
+        INTEGER(host, input_is.num_offsets, INT64_MAX, QEMB_ERR_SHAPE), INTEGER(host, input_is.columns, 1, QEMB_ERR_SHAPE),                \
+        INTEGER(host, input_is.columns, -1, QEMB_ERR_SHAPE), INTEGER(host, offsets[0], 1, QEMB_ERR_OFFSETS),                               \
+        INTEGER(host, offsets[0], -1, QEMB_ERR_OFFSETS), INTEGER(host, offsets[1], 3, QEMB_ERR_OFFSETS),                                   \
+        INTEGER(host, offsets[1], -3, QEMB_ERR_OFFSETS), INTEGER(host, offsets[2], 1000000, QEMB_ERR_OFFSETS),                             \
+        INTEGER(host, offsets[3], 7, QEMB_ERR_OFFSETS), INTEGER(host, offsets[3], INT64_MAX, QEMB_ERR_OFFSETS),                            \
+        INTEGER(host, offsets[2], INT64_MIN, QEMB_ERR_OFFSETS), INTEGER(host, offsets[2], (INT64_C(1) << 32) + 2, QEMB_ERR_OFFSETS)
 
 static const bad_value host_values[] = {HOST_VALUES, OFFSET_VALUES, NONE(host, bag), ALIEN(host, bag, bag, QEMB_ERR_ARG)};
 static const bad_value packed_host_values[] = {HOST_VALUES, OFFSET_VALUES, NONE(host, packed), ALIEN(host, packed, packed, QEMB_ERR_ARG)};
-static const bad_value columns_values[] = {HOST_VALUES, INTEGER(host, input_is.columns, 0, QEMB_ERR_SHAPE), INTEGER(host, input_is.columns, -1, QEMB_ERR_SHAPE),
-                                           INTEGER(host, input_is.columns, INT64_MIN, QEMB_ERR_SHAPE), INTEGER(host, input_is.columns, 4, QEMB_ERR_SHAPE),
+static const bad_value columns_values[] = {HOST_VALUES,
+                                           INTEGER(host, input_is.columns, 0, QEMB_ERR_SHAPE),
+                                           INTEGER(host, input_is.columns, -1, QEMB_ERR_SHAPE),
+                                           INTEGER(host, input_is.columns, INT64_MIN, QEMB_ERR_SHAPE),
+                                           INTEGER(host, input_is.columns, 4, QEMB_ERR_SHAPE),
                                            INTEGER(host, input_is.columns, INT64_MAX, QEMB_ERR_SHAPE)};
-static const bad_value unpooled_values[] = {NONE(host, batch), NONE(host, input), NONE(host, input_is.indices), SIZES(host),
-                                            DTYPES(host, input_is.indices_dtype), INTEGER(host, indices[3], 11, QEMB_ERR_INDEX),
+static const bad_value unpooled_values[] = {NONE(host, batch),
+                                            NONE(host, input),
+                                            NONE(host, input_is.indices),
+                                            SIZES(host),
+                                            DTYPES(host, input_is.indices_dtype),
+                                            INTEGER(host, indices[3], 11, QEMB_ERR_INDEX),
                                             INTEGER(host, indices[0], -1, QEMB_ERR_INDEX)};
+/* clang-format off */
 static const bad_value weighted_values[] = {
     NONE(weighted, input_is.per_sample_weights), SIZES(weighted), INTEGER(weighted, input_is.num_per_sample_weights, 8, QEMB_ERR_SHAPE),
     INTEGER(weighted, input_is.num_per_sample_weights, 0, QEMB_ERR_SHAPE), INTEGER(weighted, input_is.num_per_sample_weights, -1, QEMB_ERR_SHAPE),
@@ -125,11 +139,13 @@ typedef struct device {
     const qemb_packed *packed;
     qemb_device_input input_is, *input;
 } device;
+/* clang-format on */
 
 static void good_device(walk *w, void *arguments) {
     device *a = arguments;
     *a = (device){.batch = w->device_batch, .bag = w->bag, .packed = w->packed};
-    a->input_is = (qemb_device_input){.indices = w->ids, .num_indices = 11, .indices_dtype = QEMB_INT64, .offsets = w->offsets, .num_offsets = 5};
+    a->input_is =
+        (qemb_device_input){.indices = w->ids, .num_indices = 11, .indices_dtype = QEMB_INT64, .offsets = w->offsets, .num_offsets = 5};
     a->input = &a->input_is;
 }
 
@@ -145,16 +161,16 @@ static qemb_status run_packed_device(walk *w, void *arguments) {
     return qemb_packed_batch_set_device(a->packed, a->batch, a->input);
 }
 
-#define DEVICE_VALUES                                                                                                             \
-    NONE(device, batch), NONE(device, input), ALIEN(device, batch, batch[0], QEMB_ERR_ARG), NONE(device, input_is.indices),       \
-        SIZES(device), DTYPES(device, input_is.indices_dtype), DTYPES(device, input_is.offsets_dtype),                            \
-        INTEGER(device, input_is.indices_dtype, QEMB_FLOAT32, QEMB_ERR_DTYPE), ENUM_VALUES(device, input_is.check, 3, QEMB_ERR_ARG), \
-        ALIEN(device, input_is.indices, ids, QEMB_ERR_ARG), ALIEN(device, input_is.offsets, offsets, QEMB_ERR_ARG),               \
-        OTHER(device, input_is.indices, coo_count, QEMB_ERR_SHAPE), OTHER(device, input_is.offsets, coo_count, QEMB_ERR_SHAPE),   \
-        INTEGER(device, input_is.num_indices, 12, QEMB_ERR_SHAPE), INTEGER(device, input_is.num_offsets, 6, QEMB_ERR_SHAPE),      \
-        INTEGER(device, input_is.num_offsets, 0, QEMB_ERR_OFFSETS), INTEGER(device, input_is.num_offsets, -1, QEMB_ERR_OFFSETS),  \
-        INTEGER(device, input_is.num_offsets, INT64_MAX, QEMB_ERR_SHAPE), INTEGER(device, input_is.columns, 1, QEMB_ERR_SHAPE),   \
-        OTHER(device, input_is.per_sample_weights, weights_grad, QEMB_ERR_UNSUPPORTED),                                           \
+#define DEVICE_VALUES                                                                                                                      \
+    NONE(device, batch), NONE(device, input), ALIEN(device, batch, batch[0], QEMB_ERR_ARG), NONE(device, input_is.indices), SIZES(device), \
+        DTYPES(device, input_is.indices_dtype), DTYPES(device, input_is.offsets_dtype),                                                    \
+        INTEGER(device, input_is.indices_dtype, QEMB_FLOAT32, QEMB_ERR_DTYPE), ENUM_VALUES(device, input_is.check, 3, QEMB_ERR_ARG),       \
+        ALIEN(device, input_is.indices, ids, QEMB_ERR_ARG), ALIEN(device, input_is.offsets, offsets, QEMB_ERR_ARG),                        \
+        OTHER(device, input_is.indices, coo_count, QEMB_ERR_SHAPE), OTHER(device, input_is.offsets, coo_count, QEMB_ERR_SHAPE),            \
+        INTEGER(device, input_is.num_indices, 12, QEMB_ERR_SHAPE), INTEGER(device, input_is.num_offsets, 6, QEMB_ERR_SHAPE),               \
+        INTEGER(device, input_is.num_offsets, 0, QEMB_ERR_OFFSETS), INTEGER(device, input_is.num_offsets, -1, QEMB_ERR_OFFSETS),           \
+        INTEGER(device, input_is.num_offsets, INT64_MAX, QEMB_ERR_SHAPE), INTEGER(device, input_is.columns, 1, QEMB_ERR_SHAPE),            \
+        OTHER(device, input_is.per_sample_weights, weights_grad, QEMB_ERR_UNSUPPORTED),                                                    \
         INTEGER(device, input_is.num_per_sample_weights, 3, QEMB_ERR_ARG)
 static const bad_value device_values[] = {DEVICE_VALUES, NONE(device, bag), ALIEN(device, bag, bag, QEMB_ERR_ARG)};
 static const bad_value packed_device_values[] = {DEVICE_VALUES, NONE(device, packed), ALIEN(device, packed, packed, QEMB_ERR_ARG)};
@@ -172,7 +188,8 @@ typedef struct forward {
 } forward;
 
 static void good_forward(walk *w, void *arguments) {
-    *(forward *)arguments = (forward){.bag = w->bag, .embedding = w->embedding, .packed = w->packed, .batch = w->batch[0], .out = w->out[0]};
+    *(forward *)arguments =
+        (forward){.bag = w->bag, .embedding = w->embedding, .packed = w->packed, .batch = w->batch[0], .out = w->out[0]};
 }
 
 static void good_embedding_forward(walk *w, void *arguments) {
@@ -216,15 +233,20 @@ static qemb_status run_status(walk *w, void *arguments) {
     return qemb_batch_status(a->batch, a->skipped);
 }
 
-#define FORWARD_VALUES(k)                                                                                                      \
-    NONE(forward, batch), NONE(forward, out), ALIEN(forward, batch, batch[k], QEMB_ERR_ARG), ALIEN(forward, out, out[k], QEMB_ERR_ARG), \
+#define FORWARD_VALUES(k)                                                                                                                  \
+    NONE(forward, batch), NONE(forward, out), ALIEN(forward, batch, batch[k], QEMB_ERR_ARG), ALIEN(forward, out, out[k], QEMB_ERR_ARG),    \
         OTHER(forward, batch, batch[k == 1 ? 0 : 1], QEMB_ERR_STATE), OTHER(forward, out, coo_count, QEMB_ERR_SHAPE)
 static const bad_value forward_values[] = {FORWARD_VALUES(0), NONE(forward, bag), ALIEN(forward, bag, bag, QEMB_ERR_ARG),
                                            OTHER(forward, bag, collection, QEMB_ERR_STATE)};
-static const bad_value embedding_forward_values[] = {FORWARD_VALUES(2), NONE(forward, embedding), ALIEN(forward, embedding, embedding, QEMB_ERR_ARG)};
-static const bad_value packed_forward_values[] = {FORWARD_VALUES(3), NONE(forward, packed), ALIEN(forward, packed, packed, QEMB_ERR_ARG),
-                                                  OTHER(forward, packed, imported, QEMB_ERR_STATE), ENUM_VALUES(forward, dtype, 6, QEMB_ERR_DTYPE),
-                                                  INTEGER(forward, dtype, QEMB_FLOAT64, QEMB_ERR_DTYPE), INTEGER(forward, dtype, QEMB_INT32, QEMB_ERR_DTYPE)};
+static const bad_value embedding_forward_values[] = {FORWARD_VALUES(2), NONE(forward, embedding),
+                                                     ALIEN(forward, embedding, embedding, QEMB_ERR_ARG)};
+static const bad_value packed_forward_values[] = {FORWARD_VALUES(3),
+                                                  NONE(forward, packed),
+                                                  ALIEN(forward, packed, packed, QEMB_ERR_ARG),
+                                                  OTHER(forward, packed, imported, QEMB_ERR_STATE),
+                                                  ENUM_VALUES(forward, dtype, 6, QEMB_ERR_DTYPE),
+                                                  INTEGER(forward, dtype, QEMB_FLOAT64, QEMB_ERR_DTYPE),
+                                                  INTEGER(forward, dtype, QEMB_INT32, QEMB_ERR_DTYPE)};
 static const bad_value status_values[] = {NONE(forward, batch)};
 
 const bad_call bad_lookups[] = {

@@ -5,43 +5,43 @@ enum { ROWS = 13, COLUMNS = 19 };
 
 /* ---- constructors --------------------------------------------------------------------------------------------------------------------- */
 
-#define QCONFIG_VALUES(type, at)                                                                                                          \
-    INTEGER(type, at.quant_min, 1, QEMB_ERR_RANGE), INTEGER(type, at.quant_min, 256, QEMB_ERR_RANGE),                                     \
-        INTEGER(type, at.quant_min, -1, QEMB_ERR_RANGE), INTEGER(type, at.quant_min, -129, QEMB_ERR_RANGE),                               \
-        INTEGER(type, at.quant_min, INT32_MIN, QEMB_ERR_RANGE), INTEGER(type, at.quant_min, INT32_MAX, QEMB_ERR_RANGE),                   \
-        INTEGER(type, at.quant_max, 0, QEMB_ERR_RANGE), INTEGER(type, at.quant_max, -1, QEMB_ERR_RANGE),                                  \
-        INTEGER(type, at.quant_max, 256, QEMB_ERR_RANGE), INTEGER(type, at.quant_max, INT32_MAX, QEMB_ERR_RANGE),                         \
-        INTEGER(type, at.quant_max, INT32_MIN, QEMB_ERR_RANGE), ENUM_VALUES(type, at.observer, 3, QEMB_ERR_ARG),                          \
-        ENUM_VALUES(type, at.arithmetic, 3, QEMB_ERR_ARG), ENUM_VALUES(type, at.layout, 4, QEMB_ERR_ARG),                                 \
-        ENUM_VALUES(type, at.qparams, 3, QEMB_ERR_ARG), INTEGER(type, at.qparams, 1, QEMB_ERR_ARG),                                       \
-        INTEGER(type, at.symmetric, 1, QEMB_ERR_ARG), REALS_BELOW_0(type, at.averaging_constant, QEMB_ERR_RANGE),                         \
-        REAL(type, at.averaging_constant, (double)NAN, QEMB_ERR_RANGE), REAL(type, at.averaging_constant, (double)INFINITY, QEMB_ERR_RANGE), \
-        REAL(type, at.averaging_constant, 1.5, QEMB_ERR_RANGE), REAL(type, at.averaging_constant, -0.0, QEMB_ERR_RANGE),                  \
-        REALS_BELOW_0(type, at.eps, QEMB_ERR_RANGE), REAL(type, at.eps, (double)NAN, QEMB_ERR_RANGE),                                     \
-        REAL(type, at.eps, (double)INFINITY, QEMB_ERR_RANGE)
+#define QCONFIG_VALUES(type, at)                                                                                                           \
+    INTEGER(type, at.quant_min, 1, QEMB_ERR_RANGE), INTEGER(type, at.quant_min, 256, QEMB_ERR_RANGE),                                      \
+        INTEGER(type, at.quant_min, -1, QEMB_ERR_RANGE), INTEGER(type, at.quant_min, -129, QEMB_ERR_RANGE),                                \
+        INTEGER(type, at.quant_min, INT32_MIN, QEMB_ERR_RANGE), INTEGER(type, at.quant_min, INT32_MAX, QEMB_ERR_RANGE),                    \
+        INTEGER(type, at.quant_max, 0, QEMB_ERR_RANGE), INTEGER(type, at.quant_max, -1, QEMB_ERR_RANGE),                                   \
+        INTEGER(type, at.quant_max, 256, QEMB_ERR_RANGE), INTEGER(type, at.quant_max, INT32_MAX, QEMB_ERR_RANGE),                          \
+        INTEGER(type, at.quant_max, INT32_MIN, QEMB_ERR_RANGE), ENUM_VALUES(type, at.observer, 3, QEMB_ERR_ARG),                           \
+        ENUM_VALUES(type, at.arithmetic, 3, QEMB_ERR_ARG), ENUM_VALUES(type, at.layout, 4, QEMB_ERR_ARG),                                  \
+        ENUM_VALUES(type, at.qparams, 3, QEMB_ERR_ARG), INTEGER(type, at.qparams, 1, QEMB_ERR_ARG),                                        \
+        INTEGER(type, at.symmetric, 1, QEMB_ERR_ARG), REALS_BELOW_0(type, at.averaging_constant, QEMB_ERR_RANGE),                          \
+        REAL(type, at.averaging_constant, (double)NAN, QEMB_ERR_RANGE),                                                                    \
+        REAL(type, at.averaging_constant, (double)INFINITY, QEMB_ERR_RANGE), REAL(type, at.averaging_constant, 1.5, QEMB_ERR_RANGE),       \
+        REAL(type, at.averaging_constant, -0.0, QEMB_ERR_RANGE), REALS_BELOW_0(type, at.eps, QEMB_ERR_RANGE),                              \
+        REAL(type, at.eps, (double)NAN, QEMB_ERR_RANGE), REAL(type, at.eps, (double)INFINITY, QEMB_ERR_RANGE)
 
-#define TABLE_VALUES(type, at)                                                                                                            \
-    INTEGER(type, at.num_embeddings, 0, QEMB_ERR_SHAPE), INTEGER(type, at.num_embeddings, -1, QEMB_ERR_SHAPE),                            \
-        INTEGER(type, at.num_embeddings, INT64_MIN, QEMB_ERR_SHAPE), INTEGER(type, at.num_embeddings, INT64_MAX, QEMB_ERR_OVERFLOW),      \
-        INTEGER(type, at.num_embeddings, INT64_MAX / COLUMNS, QEMB_ERR_OVERFLOW),                                                         \
-        INTEGER(type, at.num_embeddings, INT64_MAX / COLUMNS + 1, QEMB_ERR_OVERFLOW),                                                     \
-        INTEGER2(type, at.num_embeddings, INT64_C(1) << 52, QEMB_ERR_UNSUPPORTED, QEMB_ERR_NOMEM),                                        \
-        INTEGER(type, at.embedding_dim, 0, QEMB_ERR_SHAPE), INTEGER(type, at.embedding_dim, -1, QEMB_ERR_SHAPE),                          \
-        INTEGER(type, at.embedding_dim, INT64_MIN, QEMB_ERR_SHAPE), INTEGER(type, at.embedding_dim, INT64_MAX, QEMB_ERR_SHAPE),           \
-        INTEGER(type, at.embedding_dim, (1 << 20) + 1, QEMB_ERR_SHAPE), INTEGER(type, at.embedding_dim, INT64_C(1) << 32, QEMB_ERR_SHAPE),\
-        INTEGER(type, at.has_padding_idx, 0, QEMB_ERR_ARG), INTEGER(type, at.padding_idx, ROWS, QEMB_ERR_RANGE),                          \
-        INTEGER(type, at.padding_idx, -ROWS - 1, QEMB_ERR_RANGE), INTEGER(type, at.padding_idx, INT64_MAX, QEMB_ERR_RANGE),               \
-        INTEGER(type, at.padding_idx, INT64_MIN, QEMB_ERR_RANGE), INTEGER(type, at.has_max_norm, 0, QEMB_ERR_ARG),                        \
-        REALS_BELOW_0(type, at.max_norm, QEMB_ERR_RANGE), REAL(type, at.max_norm, (double)NAN, QEMB_ERR_RANGE),                           \
-        REAL(type, at.max_norm, (double)INFINITY, QEMB_ERR_RANGE), REALS_BELOW_0(type, at.norm_type, QEMB_ERR_RANGE),                     \
-        REAL(type, at.norm_type, (double)NAN, QEMB_ERR_RANGE), REAL(type, at.norm_type, -0.0, QEMB_ERR_RANGE),                            \
-        ENUM_VALUES(type, at.dtype, 6, QEMB_ERR_UNSUPPORTED), INTEGER(type, at.dtype, QEMB_FLOAT16, QEMB_ERR_UNSUPPORTED),                \
-        INTEGER(type, at.dtype, QEMB_FLOAT64, QEMB_ERR_UNSUPPORTED), INTEGER(type, at.dtype, QEMB_INT64, QEMB_ERR_UNSUPPORTED),           \
-        ALIEN(type, at.weight_buffer, out[0], QEMB_ERR_ARG), OTHER(type, at.weight_buffer, coo_count, QEMB_ERR_SHAPE),                    \
+#define TABLE_VALUES(type, at)                                                                                                             \
+    INTEGER(type, at.num_embeddings, 0, QEMB_ERR_SHAPE), INTEGER(type, at.num_embeddings, -1, QEMB_ERR_SHAPE),                             \
+        INTEGER(type, at.num_embeddings, INT64_MIN, QEMB_ERR_SHAPE), INTEGER(type, at.num_embeddings, INT64_MAX, QEMB_ERR_OVERFLOW),       \
+        INTEGER(type, at.num_embeddings, INT64_MAX / COLUMNS, QEMB_ERR_OVERFLOW),                                                          \
+        INTEGER(type, at.num_embeddings, INT64_MAX / COLUMNS + 1, QEMB_ERR_OVERFLOW),                                                      \
+        INTEGER2(type, at.num_embeddings, INT64_C(1) << 52, QEMB_ERR_UNSUPPORTED, QEMB_ERR_NOMEM),                                         \
+        INTEGER(type, at.embedding_dim, 0, QEMB_ERR_SHAPE), INTEGER(type, at.embedding_dim, -1, QEMB_ERR_SHAPE),                           \
+        INTEGER(type, at.embedding_dim, INT64_MIN, QEMB_ERR_SHAPE), INTEGER(type, at.embedding_dim, INT64_MAX, QEMB_ERR_SHAPE),            \
+        INTEGER(type, at.embedding_dim, (1 << 20) + 1, QEMB_ERR_SHAPE), INTEGER(type, at.embedding_dim, INT64_C(1) << 32, QEMB_ERR_SHAPE), \
+        INTEGER(type, at.has_padding_idx, 0, QEMB_ERR_ARG), INTEGER(type, at.padding_idx, ROWS, QEMB_ERR_RANGE),                           \
+        INTEGER(type, at.padding_idx, -ROWS - 1, QEMB_ERR_RANGE), INTEGER(type, at.padding_idx, INT64_MAX, QEMB_ERR_RANGE),                \
+        INTEGER(type, at.padding_idx, INT64_MIN, QEMB_ERR_RANGE), INTEGER(type, at.has_max_norm, 0, QEMB_ERR_ARG),                         \
+        REALS_BELOW_0(type, at.max_norm, QEMB_ERR_RANGE), REAL(type, at.max_norm, (double)NAN, QEMB_ERR_RANGE),                            \
+        REAL(type, at.max_norm, (double)INFINITY, QEMB_ERR_RANGE), REALS_BELOW_0(type, at.norm_type, QEMB_ERR_RANGE),                      \
+        REAL(type, at.norm_type, (double)NAN, QEMB_ERR_RANGE), REAL(type, at.norm_type, -0.0, QEMB_ERR_RANGE),                             \
+        ENUM_VALUES(type, at.dtype, 6, QEMB_ERR_UNSUPPORTED), INTEGER(type, at.dtype, QEMB_FLOAT16, QEMB_ERR_UNSUPPORTED),                 \
+        INTEGER(type, at.dtype, QEMB_FLOAT64, QEMB_ERR_UNSUPPORTED), INTEGER(type, at.dtype, QEMB_INT64, QEMB_ERR_UNSUPPORTED),            \
+        ALIEN(type, at.weight_buffer, out[0], QEMB_ERR_ARG), OTHER(type, at.weight_buffer, coo_count, QEMB_ERR_SHAPE),                     \
         QCONFIG_VALUES(type, at.qconfig)
 
-#define GOOD_TABLE                                                                                                               \
-    .num_embeddings = ROWS, .embedding_dim = COLUMNS, .has_padding_idx = true, .padding_idx = 2, .has_max_norm = true, .max_norm = 1.5f, \
+#define GOOD_TABLE                                                                                                                         \
+    .num_embeddings = ROWS, .embedding_dim = COLUMNS, .has_padding_idx = true, .padding_idx = 2, .has_max_norm = true, .max_norm = 1.5f,   \
     .norm_type = 2.0f, .qconfig = qemb_qconfig_8bit(), .seed = 3
 
 typedef struct create_bag {
@@ -127,6 +127,7 @@ static qemb_status run_collection(walk *w, void *arguments) {
     return st;
 }
 
+/* clang-format off */
 static const bad_value collection_values[] = {
     NONE(create_collection, ctx), NONE(create_collection, desc), NONE(create_collection, bag), NONE(create_collection, desc_is.tables),
     INTEGER(create_collection, desc_is.num_tables, 0, QEMB_ERR_SHAPE), INTEGER(create_collection, desc_is.num_tables, -1, QEMB_ERR_SHAPE),
@@ -143,6 +144,7 @@ typedef struct share {
     qemb_qconfig qconfig_is, *qconfig;
     qemb_embedding_bag *made, **module;
 } share;
+/* clang-format on */
 
 static void good_share(walk *w, void *arguments) {
     share *a = arguments;
@@ -168,7 +170,8 @@ static qemb_status run_to_float(walk *w, void *arguments) {
     return st;
 }
 
-static const bad_value from_float_values[] = {NONE(share, source), NONE(share, qconfig), NONE(share, module), QCONFIG_VALUES(share, qconfig_is)};
+static const bad_value from_float_values[] = {NONE(share, source), NONE(share, qconfig), NONE(share, module),
+                                              QCONFIG_VALUES(share, qconfig_is)};
 static const bad_value to_float_values[] = {NONE(share, source), NONE(share, module)};
 
 typedef struct share_embedding {
@@ -242,11 +245,11 @@ static void good_whole(walk *w, void *arguments) {
     ((rows *)arguments)->count = ROWS;
 }
 
-#define ROWS_RUN(name, call)                          \
-    static qemb_status name(walk *w, void *arguments) { \
-        rows *a = arguments;                          \
-        (void)w;                                      \
-        return call;                                  \
+#define ROWS_RUN(name, call)                                                                                                               \
+    static qemb_status name(walk *w, void *arguments) {                                                                                    \
+        rows *a = arguments;                                                                                                               \
+        (void)w;                                                                                                                           \
+        return call;                                                                                                                       \
     }
 ROWS_RUN(run_read_weight, qemb_embedding_bag_read_weight(a->bag, a->table, a->first, a->count, a->values))
 ROWS_RUN(run_write_weight, qemb_embedding_bag_write_weight(a->bag, a->table, a->first, a->count, a->values))
@@ -260,23 +263,27 @@ ROWS_RUN(run_set_schedule, qemb_embedding_bag_set_schedule(a->bag, a->table, a->
 ROWS_RUN(run_info, qemb_embedding_bag_info(a->bag, a->info))
 ROWS_RUN(run_table, qemb_embedding_bag_table(a->bag, a->table, a->desc))
 
-#define TABLE_NUMBER INTEGER(rows, table, 1, QEMB_ERR_INDEX), INTEGER(rows, table, -2, QEMB_ERR_INDEX), INTEGER(rows, table, INT32_MAX, QEMB_ERR_INDEX), \
-                     INTEGER(rows, table, INT32_MIN, QEMB_ERR_INDEX)
-#define RANGE_VALUES                                                                                                                \
-    NONE(rows, bag), TABLE_NUMBER, INTEGER(rows, table, -1, QEMB_ERR_INDEX), INTEGER(rows, first, -1, QEMB_ERR_INDEX),              \
-        INTEGER(rows, first, ROWS, QEMB_ERR_INDEX), INTEGER(rows, first, INT64_MAX, QEMB_ERR_INDEX),                                \
-        INTEGER(rows, first, INT64_MIN, QEMB_ERR_INDEX), INTEGER(rows, count, -1, QEMB_ERR_INDEX),                                  \
-        INTEGER(rows, count, ROWS + 1, QEMB_ERR_INDEX), INTEGER(rows, count, INT64_MAX, QEMB_ERR_INDEX),                            \
+#define TABLE_NUMBER                                                                                                                       \
+    INTEGER(rows, table, 1, QEMB_ERR_INDEX), INTEGER(rows, table, -2, QEMB_ERR_INDEX), INTEGER(rows, table, INT32_MAX, QEMB_ERR_INDEX),    \
+        INTEGER(rows, table, INT32_MIN, QEMB_ERR_INDEX)
+#define RANGE_VALUES                                                                                                                       \
+    NONE(rows, bag), TABLE_NUMBER, INTEGER(rows, table, -1, QEMB_ERR_INDEX), INTEGER(rows, first, -1, QEMB_ERR_INDEX),                     \
+        INTEGER(rows, first, ROWS, QEMB_ERR_INDEX), INTEGER(rows, first, INT64_MAX, QEMB_ERR_INDEX),                                       \
+        INTEGER(rows, first, INT64_MIN, QEMB_ERR_INDEX), INTEGER(rows, count, -1, QEMB_ERR_INDEX),                                         \
+        INTEGER(rows, count, ROWS + 1, QEMB_ERR_INDEX), INTEGER(rows, count, INT64_MAX, QEMB_ERR_INDEX),                                   \
         INTEGER(rows, count, INT64_MIN, QEMB_ERR_INDEX)
 static const bad_value values_values[] = {RANGE_VALUES, NONE(rows, values)};
 static const bad_value read_observer_values[] = {RANGE_VALUES, NONE(rows, rows_at)};
-static const bad_value write_observer_values[] = {RANGE_VALUES, NONE(rows, values), NONE(rows, high), REAL(rows, high_is[2], -7.0, QEMB_ERR_RANGE),
+static const bad_value write_observer_values[] = {RANGE_VALUES, NONE(rows, values), NONE(rows, high),
+                                                  REAL(rows, high_is[2], -7.0, QEMB_ERR_RANGE),
                                                   REAL(rows, values_is[1], (double)INFINITY, QEMB_ERR_RANGE)};
 static const bad_value fake_quantise_values[] = {RANGE_VALUES, NONE(rows, out), ALIEN(rows, out, out[0], QEMB_ERR_ARG),
                                                  OTHER(rows, out, coo_count, QEMB_ERR_SHAPE)};
 static const bad_value bag_only[] = {NONE(rows, bag)};
 static const bad_value switch_values[] = {NONE(rows, bag), TABLE_NUMBER};
-static const bad_value schedule_values[] = {NONE(rows, bag), TABLE_NUMBER, INTEGER(rows, fake_quant_from, -1, QEMB_ERR_RANGE),
+static const bad_value schedule_values[] = {NONE(rows, bag),
+                                            TABLE_NUMBER,
+                                            INTEGER(rows, fake_quant_from, -1, QEMB_ERR_RANGE),
                                             INTEGER(rows, fake_quant_from, INT64_MIN, QEMB_ERR_RANGE),
                                             INTEGER(rows, observer_until, -1, QEMB_ERR_RANGE),
                                             INTEGER(rows, observer_until, INT64_MIN, QEMB_ERR_RANGE)};

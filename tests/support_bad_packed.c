@@ -20,7 +20,10 @@ typedef struct pack {
 
 static void good_pack(walk *w, void *arguments) {
     pack *a = arguments;
-    *a = (pack){.bag = w->bag, .source = w->packed, .desc_is = {.format = {.layout = QEMB_LAYOUT_TORCH_ROWWISE, .bits = 4}}, .dim = COLUMNS,
+    *a = (pack){.bag = w->bag,
+                .source = w->packed,
+                .desc_is = {.format = {.layout = QEMB_LAYOUT_TORCH_ROWWISE, .bits = 4}},
+                .dim = COLUMNS,
                 .format_is = {.layout = QEMB_LAYOUT_FBGEMM, .bits = 8}};
     a->desc = &a->desc_is;
     a->format = &a->format_is;
@@ -68,30 +71,47 @@ static qemb_status run_row_bytes(walk *w, void *arguments) {
     return qemb_packed_row_bytes(a->format, a->dim, &a->row_bytes, &a->qparams_bytes);
 }
 
-#define BITS(type, at, zero) \
-    INTEGER(type, at.bits, 3, zero), INTEGER(type, at.bits, 16, zero), INTEGER(type, at.bits, -8, zero), INTEGER(type, at.bits, INT32_MAX, zero), \
-        INTEGER(type, at.bits, INT32_MIN, zero)
-#define FORMAT(type, at)                                                                                                             \
-    BITS(type, at, QEMB_ERR_ARG), ENUM_VALUES(type, at.layout, 4, QEMB_ERR_ARG), ENUM_VALUES(type, at.qparams, 3, QEMB_ERR_ARG),      \
-        INTEGER(type, at.qparams, QEMB_QPARAMS_BF16, QEMB_ERR_ARG), INTEGER(type, at.symmetric, 1, QEMB_ERR_ARG),                    \
-        INTEGER(type, at.row_alignment, 2, QEMB_ERR_ARG), INTEGER(type, at.row_alignment, -1, QEMB_ERR_ARG),                         \
+#define BITS(type, at, zero)                                                                                                               \
+    INTEGER(type, at.bits, 3, zero), INTEGER(type, at.bits, 16, zero), INTEGER(type, at.bits, -8, zero),                                   \
+        INTEGER(type, at.bits, INT32_MAX, zero), INTEGER(type, at.bits, INT32_MIN, zero)
+#define FORMAT(type, at)                                                                                                                   \
+    BITS(type, at, QEMB_ERR_ARG), ENUM_VALUES(type, at.layout, 4, QEMB_ERR_ARG), ENUM_VALUES(type, at.qparams, 3, QEMB_ERR_ARG),           \
+        INTEGER(type, at.qparams, QEMB_QPARAMS_BF16, QEMB_ERR_ARG), INTEGER(type, at.symmetric, 1, QEMB_ERR_ARG),                          \
+        INTEGER(type, at.row_alignment, 2, QEMB_ERR_ARG), INTEGER(type, at.row_alignment, -1, QEMB_ERR_ARG),                               \
         INTEGER(type, at.row_alignment, 32, QEMB_ERR_ARG), INTEGER(type, at.row_alignment, INT32_MIN, QEMB_ERR_ARG)
 
-static const bad_value pack_values[] = {NONE(pack, bag), NONE(pack, packed), FORMAT(pack, desc_is.format), ENUM_VALUES(pack, desc_is.method, 4, QEMB_ERR_ARG),
-                                        INTEGER(pack, desc_is.method, QEMB_PACK_GIVEN, QEMB_ERR_ARG), INTEGER(pack, desc_is.flags, 2, QEMB_ERR_ARG),
-                                        INTEGER(pack, desc_is.flags, -1, QEMB_ERR_ARG), INTEGER(pack, desc_is.format.row_alignment, 16, QEMB_ERR_ARG)};
-static const bad_value given_values[] = {
-    NONE(pack, desc_is.ranges), NONE(pack, ranges[0]), INTEGER(pack, desc_is.method, QEMB_PACK_MINMAX, QEMB_ERR_ARG),
-    REAL(pack, ranges_is[5], (double)NAN, QEMB_ERR_RANGE), REAL(pack, ranges_is[4], (double)NAN, QEMB_ERR_RANGE),
-    REAL(pack, ranges_is[5], (double)INFINITY, QEMB_ERR_RANGE), REAL(pack, ranges_is[6], -(double)INFINITY, QEMB_ERR_RANGE),
-    REAL(pack, ranges_is[8], 2.0, QEMB_ERR_RANGE), REAL(pack, ranges_is[25], 3e38, QEMB_ERR_RANGE)};
+static const bad_value pack_values[] = {NONE(pack, bag),
+                                        NONE(pack, packed),
+                                        FORMAT(pack, desc_is.format),
+                                        ENUM_VALUES(pack, desc_is.method, 4, QEMB_ERR_ARG),
+                                        INTEGER(pack, desc_is.method, QEMB_PACK_GIVEN, QEMB_ERR_ARG),
+                                        INTEGER(pack, desc_is.flags, 2, QEMB_ERR_ARG),
+                                        INTEGER(pack, desc_is.flags, -1, QEMB_ERR_ARG),
+                                        INTEGER(pack, desc_is.format.row_alignment, 16, QEMB_ERR_ARG)};
+static const bad_value given_values[] = {NONE(pack, desc_is.ranges),
+                                         NONE(pack, ranges[0]),
+                                         INTEGER(pack, desc_is.method, QEMB_PACK_MINMAX, QEMB_ERR_ARG),
+                                         REAL(pack, ranges_is[5], (double)NAN, QEMB_ERR_RANGE),
+                                         REAL(pack, ranges_is[4], (double)NAN, QEMB_ERR_RANGE),
+                                         REAL(pack, ranges_is[5], (double)INFINITY, QEMB_ERR_RANGE),
+                                         REAL(pack, ranges_is[6], -(double)INFINITY, QEMB_ERR_RANGE),
+                                         REAL(pack, ranges_is[8], 2.0, QEMB_ERR_RANGE),
+                                         REAL(pack, ranges_is[25], 3e38, QEMB_ERR_RANGE)};
 static const bad_value mapped_values[] = {INTEGER(pack, map[3], -2, QEMB_ERR_INDEX), INTEGER(pack, map[3], INT32_MIN, QEMB_ERR_INDEX),
                                           INTEGER(pack, map[4], 6, QEMB_ERR_ARG), INTEGER(pack, map[12], 1000, QEMB_ERR_ARG)};
-static const bad_value convert_values[] = {NONE(pack, source), NONE(pack, format), NONE(pack, packed), FORMAT(pack, format_is),
-                                           INTEGER(pack, flags, 2, QEMB_ERR_ARG), INTEGER(pack, flags, INT32_MIN, QEMB_ERR_ARG)};
-static const bad_value row_bytes_values[] = {NONE(pack, format), FORMAT(pack, format_is), INTEGER(pack, format_is.bits, 0, QEMB_ERR_ARG),
-                                             INTEGER(pack, dim, 0, QEMB_ERR_SHAPE), INTEGER(pack, dim, -1, QEMB_ERR_SHAPE),
-                                             INTEGER(pack, dim, (1 << 20) + 1, QEMB_ERR_SHAPE), INTEGER(pack, dim, INT64_MAX, QEMB_ERR_SHAPE),
+static const bad_value convert_values[] = {NONE(pack, source),
+                                           NONE(pack, format),
+                                           NONE(pack, packed),
+                                           FORMAT(pack, format_is),
+                                           INTEGER(pack, flags, 2, QEMB_ERR_ARG),
+                                           INTEGER(pack, flags, INT32_MIN, QEMB_ERR_ARG)};
+static const bad_value row_bytes_values[] = {NONE(pack, format),
+                                             FORMAT(pack, format_is),
+                                             INTEGER(pack, format_is.bits, 0, QEMB_ERR_ARG),
+                                             INTEGER(pack, dim, 0, QEMB_ERR_SHAPE),
+                                             INTEGER(pack, dim, -1, QEMB_ERR_SHAPE),
+                                             INTEGER(pack, dim, (1 << 20) + 1, QEMB_ERR_SHAPE),
+                                             INTEGER(pack, dim, INT64_MAX, QEMB_ERR_SHAPE),
                                              INTEGER(pack, dim, INT64_MIN, QEMB_ERR_SHAPE)};
 
 /* ---- from bytes, to bytes ---------------------------------------------------------------------------------------------------------------- */
@@ -108,8 +128,15 @@ typedef struct import {
 static void good_import(walk *w, void *arguments) {
     import *a = arguments;
     *a = (import){.ctx = w->ctx,
-                  .table = {.num_embeddings = ROWS, .embedding_dim = COLUMNS, .format = {.bits = 8}, .has_padding_idx = true, .padding_idx = 2,
-                            .has_max_norm = true, .max_norm = 1.0f, .norm_type = 2.0f, .rows_bytes = ROWS * ROW_BYTES},
+                  .table = {.num_embeddings = ROWS,
+                            .embedding_dim = COLUMNS,
+                            .format = {.bits = 8},
+                            .has_padding_idx = true,
+                            .padding_idx = 2,
+                            .has_max_norm = true,
+                            .max_norm = 1.0f,
+                            .norm_type = 2.0f,
+                            .rows_bytes = ROWS * ROW_BYTES},
                   .desc_is = {.num_tables = 1, .num_features = 2, .options = {.mode = QEMB_MODE_SUM}}};
     a->table.rows = a->rows;
     a->desc_is.tables = &a->table;
@@ -127,30 +154,58 @@ static qemb_status run_import(walk *w, void *arguments) {
 }
 
 /* The scale of row 5 (bytes 19 to 22), as NaN, inf, -inf. */
+/* clang-format off */
 #define SCALE(bits, want) {"rows", offsetof(import, rows[5][COLUMNS]) , 4, BAD_INTEGER, (bits), 0, 0, {want, want}}
-static const bad_value import_values[] = {
-    NONE(import, ctx), NONE(import, desc), NONE(import, packed), NONE(import, desc_is.tables), NONE(import, table.rows), FORMAT(import, table.format),
-    INTEGER(import, table.format.bits, 0, QEMB_ERR_ARG), INTEGER(import, table.format.bits, 4, QEMB_ERR_CORRUPT),
-    INTEGER(import, table.num_embeddings, 0, QEMB_ERR_SHAPE), INTEGER(import, table.num_embeddings, -1, QEMB_ERR_SHAPE),
-    INTEGER(import, table.num_embeddings, INT64_MIN, QEMB_ERR_SHAPE), INTEGER(import, table.num_embeddings, INT64_MAX, QEMB_ERR_OVERFLOW),
-    INTEGER(import, table.num_embeddings, ROWS + 1, QEMB_ERR_CORRUPT), INTEGER(import, table.embedding_dim, 0, QEMB_ERR_SHAPE),
-    INTEGER(import, table.embedding_dim, -1, QEMB_ERR_SHAPE), INTEGER(import, table.embedding_dim, INT64_MAX, QEMB_ERR_SHAPE),
-    INTEGER(import, table.embedding_dim, (1 << 20) + 1, QEMB_ERR_SHAPE), INTEGER(import, table.embedding_dim, COLUMNS + 1, QEMB_ERR_CORRUPT),
-    INTEGER(import, table.num_rows, ROWS - 1, QEMB_ERR_SHAPE), INTEGER(import, table.num_rows, -1, QEMB_ERR_SHAPE),
-    INTEGER(import, table.num_rows, INT64_MAX, QEMB_ERR_SHAPE), INTEGER(import, table.padding_idx, ROWS, QEMB_ERR_RANGE),
-    INTEGER(import, table.padding_idx, -ROWS - 1, QEMB_ERR_RANGE), INTEGER(import, table.padding_idx, INT64_MIN, QEMB_ERR_RANGE),
-    INTEGER(import, table.has_padding_idx, 0, QEMB_ERR_ARG), INTEGER(import, table.has_max_norm, 0, QEMB_ERR_ARG),
-    REALS_BELOW_0(import, table.max_norm, QEMB_ERR_RANGE), REAL(import, table.max_norm, (double)NAN, QEMB_ERR_RANGE),
-    REAL(import, table.max_norm, (double)INFINITY, QEMB_ERR_RANGE), REALS_BELOW_0(import, table.norm_type, QEMB_ERR_RANGE),
-    REAL(import, table.norm_type, (double)NAN, QEMB_ERR_RANGE), REAL(import, table.norm_type, -0.0, QEMB_ERR_RANGE),
-    INTEGER(import, table.rows_bytes, 0, QEMB_ERR_CORRUPT), INTEGER(import, table.rows_bytes, ROWS * ROW_BYTES - 1, QEMB_ERR_CORRUPT),
-    INTEGER(import, table.rows_bytes, -1, QEMB_ERR_CORRUPT), INTEGER(import, table.rows_bytes, INT64_MAX, QEMB_ERR_CORRUPT),
-    INTEGER(import, table.qparams_bytes, 1, QEMB_ERR_CORRUPT), INTEGER(import, desc_is.num_tables, 0, QEMB_ERR_SHAPE),
-    INTEGER(import, desc_is.num_tables, -1, QEMB_ERR_SHAPE), INTEGER(import, desc_is.num_features, 0, QEMB_ERR_SHAPE),
-    INTEGER(import, desc_is.num_features, -1, QEMB_ERR_SHAPE), INTEGER(import, feature[1], 1, QEMB_ERR_INDEX),
-    INTEGER(import, feature[0], -1, QEMB_ERR_INDEX), INTEGER(import, feature[0], INT32_MIN, QEMB_ERR_INDEX),
-    ENUM_VALUES(import, desc_is.options.mode, 3, QEMB_ERR_ARG), INTEGER(import, desc_is.flags, 64, QEMB_ERR_ARG),
-    SCALE(0x7fc00000, QEMB_ERR_CORRUPT), SCALE(0x7f800000, QEMB_ERR_CORRUPT), SCALE(-8388608 /* 0xff800000 */, QEMB_ERR_CORRUPT)};
+/* clang-format on */
+static const bad_value import_values[] = {NONE(import, ctx),
+                                          NONE(import, desc),
+                                          NONE(import, packed),
+                                          NONE(import, desc_is.tables),
+                                          NONE(import, table.rows),
+                                          FORMAT(import, table.format),
+                                          INTEGER(import, table.format.bits, 0, QEMB_ERR_ARG),
+                                          INTEGER(import, table.format.bits, 4, QEMB_ERR_CORRUPT),
+                                          INTEGER(import, table.num_embeddings, 0, QEMB_ERR_SHAPE),
+                                          INTEGER(import, table.num_embeddings, -1, QEMB_ERR_SHAPE),
+                                          INTEGER(import, table.num_embeddings, INT64_MIN, QEMB_ERR_SHAPE),
+                                          INTEGER(import, table.num_embeddings, INT64_MAX, QEMB_ERR_OVERFLOW),
+                                          INTEGER(import, table.num_embeddings, ROWS + 1, QEMB_ERR_CORRUPT),
+                                          INTEGER(import, table.embedding_dim, 0, QEMB_ERR_SHAPE),
+                                          INTEGER(import, table.embedding_dim, -1, QEMB_ERR_SHAPE),
+                                          INTEGER(import, table.embedding_dim, INT64_MAX, QEMB_ERR_SHAPE),
+                                          INTEGER(import, table.embedding_dim, (1 << 20) + 1, QEMB_ERR_SHAPE),
+                                          INTEGER(import, table.embedding_dim, COLUMNS + 1, QEMB_ERR_CORRUPT),
+                                          INTEGER(import, table.num_rows, ROWS - 1, QEMB_ERR_SHAPE),
+                                          INTEGER(import, table.num_rows, -1, QEMB_ERR_SHAPE),
+                                          INTEGER(import, table.num_rows, INT64_MAX, QEMB_ERR_SHAPE),
+                                          INTEGER(import, table.padding_idx, ROWS, QEMB_ERR_RANGE),
+                                          INTEGER(import, table.padding_idx, -ROWS - 1, QEMB_ERR_RANGE),
+                                          INTEGER(import, table.padding_idx, INT64_MIN, QEMB_ERR_RANGE),
+                                          INTEGER(import, table.has_padding_idx, 0, QEMB_ERR_ARG),
+                                          INTEGER(import, table.has_max_norm, 0, QEMB_ERR_ARG),
+                                          REALS_BELOW_0(import, table.max_norm, QEMB_ERR_RANGE),
+                                          REAL(import, table.max_norm, (double)NAN, QEMB_ERR_RANGE),
+                                          REAL(import, table.max_norm, (double)INFINITY, QEMB_ERR_RANGE),
+                                          REALS_BELOW_0(import, table.norm_type, QEMB_ERR_RANGE),
+                                          REAL(import, table.norm_type, (double)NAN, QEMB_ERR_RANGE),
+                                          REAL(import, table.norm_type, -0.0, QEMB_ERR_RANGE),
+                                          INTEGER(import, table.rows_bytes, 0, QEMB_ERR_CORRUPT),
+                                          INTEGER(import, table.rows_bytes, ROWS *ROW_BYTES - 1, QEMB_ERR_CORRUPT),
+                                          INTEGER(import, table.rows_bytes, -1, QEMB_ERR_CORRUPT),
+                                          INTEGER(import, table.rows_bytes, INT64_MAX, QEMB_ERR_CORRUPT),
+                                          INTEGER(import, table.qparams_bytes, 1, QEMB_ERR_CORRUPT),
+                                          INTEGER(import, desc_is.num_tables, 0, QEMB_ERR_SHAPE),
+                                          INTEGER(import, desc_is.num_tables, -1, QEMB_ERR_SHAPE),
+                                          INTEGER(import, desc_is.num_features, 0, QEMB_ERR_SHAPE),
+                                          INTEGER(import, desc_is.num_features, -1, QEMB_ERR_SHAPE),
+                                          INTEGER(import, feature[1], 1, QEMB_ERR_INDEX),
+                                          INTEGER(import, feature[0], -1, QEMB_ERR_INDEX),
+                                          INTEGER(import, feature[0], INT32_MIN, QEMB_ERR_INDEX),
+                                          ENUM_VALUES(import, desc_is.options.mode, 3, QEMB_ERR_ARG),
+                                          INTEGER(import, desc_is.flags, 64, QEMB_ERR_ARG),
+                                          SCALE(0x7fc00000, QEMB_ERR_CORRUPT),
+                                          SCALE(0x7f800000, QEMB_ERR_CORRUPT),
+                                          SCALE(-8388608 /* 0xff800000 */, QEMB_ERR_CORRUPT)};
 
 typedef struct bytes {
     qemb_packed *packed;
@@ -172,22 +227,22 @@ static void good_bytes(walk *w, void *arguments) {
     a->description = &a->table_is;
 }
 
-#define BYTES_RUN(name, call)                           \
-    static qemb_status name(walk *w, void *arguments) { \
-        bytes *a = arguments;                           \
-        (void)w;                                        \
-        return call;                                    \
+#define BYTES_RUN(name, call)                                                                                                              \
+    static qemb_status name(walk *w, void *arguments) {                                                                                    \
+        bytes *a = arguments;                                                                                                              \
+        (void)w;                                                                                                                           \
+        return call;                                                                                                                       \
     }
 BYTES_RUN(run_read_rows, qemb_packed_read_rows(a->packed, a->table, a->first, a->count, a->rows, a->qparams))
 BYTES_RUN(run_unpack, qemb_packed_unpack(a->packed, a->table, a->first, a->count, a->values))
 BYTES_RUN(run_get_info, qemb_packed_get_info(a->packed, a->info))
 BYTES_RUN(run_get_table, qemb_packed_get_table(a->packed, a->table, a->description))
 
-#define RANGE_VALUES                                                                                                             \
-    NONE(bytes, packed), ENUM_VALUES(bytes, table, 1, QEMB_ERR_INDEX), INTEGER(bytes, first, -1, QEMB_ERR_INDEX),                \
-        INTEGER(bytes, first, ROWS, QEMB_ERR_INDEX), INTEGER(bytes, first, INT64_MAX, QEMB_ERR_INDEX),                           \
-        INTEGER(bytes, first, INT64_MIN, QEMB_ERR_INDEX), INTEGER(bytes, count, -1, QEMB_ERR_INDEX),                             \
-        INTEGER(bytes, count, ROWS, QEMB_ERR_INDEX), INTEGER(bytes, count, INT64_MAX, QEMB_ERR_INDEX),                           \
+#define RANGE_VALUES                                                                                                                       \
+    NONE(bytes, packed), ENUM_VALUES(bytes, table, 1, QEMB_ERR_INDEX), INTEGER(bytes, first, -1, QEMB_ERR_INDEX),                          \
+        INTEGER(bytes, first, ROWS, QEMB_ERR_INDEX), INTEGER(bytes, first, INT64_MAX, QEMB_ERR_INDEX),                                     \
+        INTEGER(bytes, first, INT64_MIN, QEMB_ERR_INDEX), INTEGER(bytes, count, -1, QEMB_ERR_INDEX),                                       \
+        INTEGER(bytes, count, ROWS, QEMB_ERR_INDEX), INTEGER(bytes, count, INT64_MAX, QEMB_ERR_INDEX),                                     \
         INTEGER(bytes, count, INT64_MIN, QEMB_ERR_INDEX)
 static const bad_value read_rows_values[] = {RANGE_VALUES, NONE(bytes, rows), OTHER(bytes, qparams, bag, QEMB_ERR_ARG)};
 static const bad_value unpack_values[] = {RANGE_VALUES, NONE(bytes, values)};
@@ -235,13 +290,13 @@ static void good_memory(walk *w, void *arguments) {
     a->context = &a->context_made;
 }
 
-#define MEMORY_RUN(name, call, undo)                    \
-    static qemb_status name(walk *w, void *arguments) { \
-        memory *a = arguments;                          \
-        (void)w;                                        \
-        const qemb_status st = call;                    \
-        undo;                                           \
-        return st;                                      \
+#define MEMORY_RUN(name, call, undo)                                                                                                       \
+    static qemb_status name(walk *w, void *arguments) {                                                                                    \
+        memory *a = arguments;                                                                                                             \
+        (void)w;                                                                                                                           \
+        const qemb_status st = call;                                                                                                       \
+        undo;                                                                                                                              \
+        return st;                                                                                                                         \
     }
 MEMORY_RUN(run_context, qemb_context_create(a->device, a->context), qemb_context_destroy(a->context_made))
 MEMORY_RUN(run_finish, qemb_context_finish(a->ctx), (void)0)
@@ -262,11 +317,18 @@ static const bad_value counters_values[] = {NONE(memory, ctx), NONE(memory, coun
 static const bad_value bandwidth_values[] = {NONE(memory, ctx), NONE(memory, gbps), INTEGER(memory, bytes, -1, QEMB_ERR_UNSUPPORTED),
                                              INTEGER(memory, bytes, INT64_MAX, QEMB_ERR_UNSUPPORTED)};
 static const bad_value buffer_values[] = {NONE(memory, ctx), NONE(memory, place), INTEGER(memory, bytes, -1, QEMB_ERR_UNSUPPORTED),
-                                          INTEGER(memory, bytes, INT64_MAX, QEMB_ERR_UNSUPPORTED), INTEGER(memory, bytes, INT64_MIN, QEMB_ERR_UNSUPPORTED)};
-static const bad_value transfer_values[] = {
-    NONE(memory, buffer), NONE(memory, data), INTEGER(memory, offset, 380, QEMB_ERR_SHAPE), INTEGER(memory, offset, 365, QEMB_ERR_SHAPE),
-    INTEGER(memory, offset, -1, QEMB_ERR_SHAPE), INTEGER(memory, offset, INT64_MAX, QEMB_ERR_SHAPE), INTEGER(memory, count, 381, QEMB_ERR_SHAPE),
-    INTEGER(memory, count, -1, QEMB_ERR_SHAPE), INTEGER(memory, count, INT64_MIN, QEMB_ERR_SHAPE), INTEGER(memory, count, -8, QEMB_ERR_SHAPE)};
+                                          INTEGER(memory, bytes, INT64_MAX, QEMB_ERR_UNSUPPORTED),
+                                          INTEGER(memory, bytes, INT64_MIN, QEMB_ERR_UNSUPPORTED)};
+static const bad_value transfer_values[] = {NONE(memory, buffer),
+                                            NONE(memory, data),
+                                            INTEGER(memory, offset, 380, QEMB_ERR_SHAPE),
+                                            INTEGER(memory, offset, 365, QEMB_ERR_SHAPE),
+                                            INTEGER(memory, offset, -1, QEMB_ERR_SHAPE),
+                                            INTEGER(memory, offset, INT64_MAX, QEMB_ERR_SHAPE),
+                                            INTEGER(memory, count, 381, QEMB_ERR_SHAPE),
+                                            INTEGER(memory, count, -1, QEMB_ERR_SHAPE),
+                                            INTEGER(memory, count, INT64_MIN, QEMB_ERR_SHAPE),
+                                            INTEGER(memory, count, -8, QEMB_ERR_SHAPE)};
 static const bad_value batch_values[] = {NONE(memory, ctx), NONE(memory, batch)};
 
 const bad_call bad_contexts[] = {

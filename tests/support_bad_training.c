@@ -18,14 +18,19 @@ static void forward(walk *w) {
 
 static void good_backward(walk *w, void *arguments) {
     backward *a = arguments;
-    *a = (backward){.bag = w->collection, .batch = w->batch[1], .grad = w->grad[1],
-                    .want_is = {.table = 8, .dense = w->dense, .per_sample_weights = w->weights_grad}, .optimizer = w->sgd};
+    *a = (backward){.bag = w->collection,
+                    .batch = w->batch[1],
+                    .grad = w->grad[1],
+                    .want_is = {.table = 8, .dense = w->dense, .per_sample_weights = w->weights_grad},
+                    .optimizer = w->sgd};
     a->want = &a->want_is;
 }
 
 static void good_coo(walk *w, void *arguments) {
     backward *a = arguments;
-    *a = (backward){.bag = qemb_embedding_as_bag(w->embedding), .batch = w->batch[2], .grad = w->grad[2],
+    *a = (backward){.bag = qemb_embedding_as_bag(w->embedding),
+                    .batch = w->batch[2],
+                    .grad = w->grad[2],
                     .want_is = {.coo_indices = w->coo_indices, .coo_values = w->coo_values, .coo_count = w->coo_count}};
     a->want = &a->want_is;
 }
@@ -42,10 +47,11 @@ static qemb_status run_step(walk *w, void *arguments) {
     return qemb_embedding_bag_step(a->bag, a->batch, a->grad, a->optimizer);
 }
 
-#define GRADIENT_VALUES(k)                                                                                                          \
-    NONE(backward, bag), NONE(backward, batch), NONE(backward, grad), ALIEN(backward, batch, batch[k], QEMB_ERR_ARG),               \
-        ALIEN(backward, grad, grad[k], QEMB_ERR_ARG), OTHER(backward, grad, coo_count, QEMB_ERR_SHAPE),                             \
+#define GRADIENT_VALUES(k)                                                                                                                 \
+    NONE(backward, bag), NONE(backward, batch), NONE(backward, grad), ALIEN(backward, batch, batch[k], QEMB_ERR_ARG),                      \
+        ALIEN(backward, grad, grad[k], QEMB_ERR_ARG), OTHER(backward, grad, coo_count, QEMB_ERR_SHAPE),                                    \
         OTHER(backward, batch, batch[3], QEMB_ERR_STATE)
+/* clang-format off */
 static const bad_value backward_values[] = {
     GRADIENT_VALUES(1), NONE(backward, want), ALIEN(backward, bag, collection, QEMB_ERR_ARG), OTHER(backward, bag, qat, QEMB_ERR_STATE),
     INTEGER(backward, want_is.table, -1, QEMB_ERR_INDEX), INTEGER(backward, want_is.table, WALK_TABLES, QEMB_ERR_INDEX),
@@ -69,6 +75,7 @@ typedef struct create {
     qemb_optimizer_desc desc_is, *desc;
     qemb_optimizer *made, **optimizer;
 } create;
+/* clang-format on */
 
 static void good_create(walk *w, void *arguments, qemb_optimizer_desc desc) {
     create *a = arguments;
@@ -105,32 +112,59 @@ static qemb_status run_create(walk *w, void *arguments) {
     return st;
 }
 
-#define NUMBER(field)                                                                                                              \
-    REAL(create, desc_is.field, -1.0, QEMB_ERR_RANGE), REAL(create, desc_is.field, -1e-30, QEMB_ERR_RANGE),                        \
-        REAL(create, desc_is.field, (double)NAN, QEMB_ERR_NONFINITE), REAL(create, desc_is.field, (double)INFINITY, QEMB_ERR_NONFINITE), \
+#define NUMBER(field)                                                                                                                      \
+    REAL(create, desc_is.field, -1.0, QEMB_ERR_RANGE), REAL(create, desc_is.field, -1e-30, QEMB_ERR_RANGE),                                \
+        REAL(create, desc_is.field, (double)NAN, QEMB_ERR_NONFINITE), REAL(create, desc_is.field, (double)INFINITY, QEMB_ERR_NONFINITE),   \
         REAL(create, desc_is.field, -(double)INFINITY, QEMB_ERR_NONFINITE)
-#define UNUSED(field) REAL(create, desc_is.field, 0.25, QEMB_ERR_RANGE), REAL(create, desc_is.field, -0.25, QEMB_ERR_RANGE), \
-                      REAL(create, desc_is.field, (double)NAN, QEMB_ERR_NONFINITE)
-#define COMMON                                                                                                                     \
-    NONE(create, ctx), NONE(create, bag), NONE(create, desc), NONE(create, optimizer), ALIEN(create, bag, bag, QEMB_ERR_ARG),      \
-        ENUM_VALUES(create, desc_is.kind, 8, QEMB_ERR_ARG), NUMBER(lr), ENUM_VALUES(create, desc_is.clip, 3, QEMB_ERR_ARG),        \
+#define UNUSED(field)                                                                                                                      \
+    REAL(create, desc_is.field, 0.25, QEMB_ERR_RANGE), REAL(create, desc_is.field, -0.25, QEMB_ERR_RANGE),                                 \
+        REAL(create, desc_is.field, (double)NAN, QEMB_ERR_NONFINITE)
+#define COMMON                                                                                                                             \
+    NONE(create, ctx), NONE(create, bag), NONE(create, desc), NONE(create, optimizer), ALIEN(create, bag, bag, QEMB_ERR_ARG),              \
+        ENUM_VALUES(create, desc_is.kind, 8, QEMB_ERR_ARG), NUMBER(lr), ENUM_VALUES(create, desc_is.clip, 3, QEMB_ERR_ARG),                \
         ENUM_VALUES(create, desc_is.decay, 2, QEMB_ERR_ARG), ENUM_VALUES(create, desc_is.form, 2, QEMB_ERR_ARG)
-static const bad_value sgd_values[] = {COMMON, UNUSED(lr_decay), UNUSED(initial_accumulator_value), UNUSED(eps), UNUSED(beta1), UNUSED(beta2),
-                                       UNUSED(max_norm), UNUSED(trust), REAL(create, desc_is.momentum, -0.5, QEMB_ERR_RANGE),
+static const bad_value sgd_values[] = {COMMON,
+                                       UNUSED(lr_decay),
+                                       UNUSED(initial_accumulator_value),
+                                       UNUSED(eps),
+                                       UNUSED(beta1),
+                                       UNUSED(beta2),
+                                       UNUSED(max_norm),
+                                       UNUSED(trust),
+                                       REAL(create, desc_is.momentum, -0.5, QEMB_ERR_RANGE),
                                        REAL(create, desc_is.momentum, (double)NAN, QEMB_ERR_NONFINITE),
-                                       REAL(create, desc_is.dampening, -1.0, QEMB_ERR_RANGE), REAL(create, desc_is.weight_decay, -1.0, QEMB_ERR_RANGE),
+                                       REAL(create, desc_is.dampening, -1.0, QEMB_ERR_RANGE),
+                                       REAL(create, desc_is.weight_decay, -1.0, QEMB_ERR_RANGE),
                                        REAL(create, desc_is.weight_decay, (double)NAN, QEMB_ERR_NONFINITE),
-                                       INTEGER(create, desc_is.clip, QEMB_CLIP_NORM, QEMB_ERR_RANGE), REAL(create, desc_is.clip_limit, 1.0, QEMB_ERR_RANGE),
+                                       INTEGER(create, desc_is.clip, QEMB_CLIP_NORM, QEMB_ERR_RANGE),
+                                       REAL(create, desc_is.clip_limit, 1.0, QEMB_ERR_RANGE),
                                        INTEGER(create, desc_is.decay, QEMB_DECAY_DECOUPLED, QEMB_ERR_RANGE)};
-static const bad_value adam_values[] = {COMMON, UNUSED(momentum), UNUSED(dampening), UNUSED(lr_decay), UNUSED(trust), UNUSED(max_norm),
-                                        NUMBER(eps), NUMBER(beta1), NUMBER(beta2), NUMBER(weight_decay), REAL(create, desc_is.beta1, 1.0, QEMB_ERR_RANGE),
-                                        REAL(create, desc_is.beta2, 1.5, QEMB_ERR_RANGE), NUMBER(clip_limit),
-                                        REAL(create, desc_is.clip_limit, 0.0, QEMB_ERR_RANGE), INTEGER(create, desc_is.form, QEMB_SGD_DENSE, QEMB_ERR_RANGE),
+static const bad_value adam_values[] = {COMMON,
+                                        UNUSED(momentum),
+                                        UNUSED(dampening),
+                                        UNUSED(lr_decay),
+                                        UNUSED(trust),
+                                        UNUSED(max_norm),
+                                        NUMBER(eps),
+                                        NUMBER(beta1),
+                                        NUMBER(beta2),
+                                        NUMBER(weight_decay),
+                                        REAL(create, desc_is.beta1, 1.0, QEMB_ERR_RANGE),
+                                        REAL(create, desc_is.beta2, 1.5, QEMB_ERR_RANGE),
+                                        NUMBER(clip_limit),
+                                        REAL(create, desc_is.clip_limit, 0.0, QEMB_ERR_RANGE),
+                                        INTEGER(create, desc_is.form, QEMB_SGD_DENSE, QEMB_ERR_RANGE),
                                         INTEGER(create, desc_is.nesterov, 1, QEMB_ERR_RANGE)};
-static const bad_value adagrad_values[] = {COMMON, NUMBER(lr_decay), NUMBER(initial_accumulator_value), NUMBER(eps), UNUSED(weight_decay),
-                                           UNUSED(momentum), UNUSED(beta1), UNUSED(beta2)};
+static const bad_value adagrad_values[] = {COMMON,        NUMBER(lr_decay),     NUMBER(initial_accumulator_value),
+                                           NUMBER(eps),   UNUSED(weight_decay), UNUSED(momentum),
+                                           UNUSED(beta1), UNUSED(beta2)};
 static const bad_value rowwise_values[] = {COMMON, NUMBER(max_norm), NUMBER(eps), NUMBER(weight_decay), UNUSED(lr_decay), UNUSED(momentum)};
-static const bad_value lars_values[] = {COMMON, NUMBER(trust), NUMBER(momentum), NUMBER(weight_decay), UNUSED(dampening), UNUSED(eps),
+static const bad_value lars_values[] = {COMMON,
+                                        NUMBER(trust),
+                                        NUMBER(momentum),
+                                        NUMBER(weight_decay),
+                                        UNUSED(dampening),
+                                        UNUSED(eps),
                                         INTEGER(create, desc_is.nesterov, 1, QEMB_ERR_RANGE)};
 
 typedef struct state {
@@ -149,11 +183,11 @@ static void good_state(walk *w, void *arguments) {
     a->info = &a->info_is;
 }
 
-#define STATE_RUN(name, call)                           \
-    static qemb_status name(walk *w, void *arguments) { \
-        state *a = arguments;                           \
-        (void)w;                                        \
-        return call;                                    \
+#define STATE_RUN(name, call)                                                                                                              \
+    static qemb_status name(walk *w, void *arguments) {                                                                                    \
+        state *a = arguments;                                                                                                              \
+        (void)w;                                                                                                                           \
+        return call;                                                                                                                       \
     }
 STATE_RUN(run_set_lr, qemb_optimizer_set_lr(a->optimizer, a->lr))
 STATE_RUN(run_set_steps, qemb_optimizer_set_steps(a->optimizer, a->steps))
@@ -161,11 +195,16 @@ STATE_RUN(run_info, qemb_optimizer_info_get(a->optimizer, a->info))
 STATE_RUN(run_read_state, qemb_optimizer_read_state(a->optimizer, a->array, a->table, a->first, a->count, a->values))
 STATE_RUN(run_write_state, qemb_optimizer_write_state(a->optimizer, a->array, a->table, a->first, a->count, a->values))
 
-static const bad_value set_lr_values[] = {NONE(state, optimizer), REAL(state, lr, -1.0, QEMB_ERR_RANGE), REAL(state, lr, -1e-300, QEMB_ERR_RANGE),
-                                          REAL(state, lr, (double)NAN, QEMB_ERR_NONFINITE), REAL(state, lr, (double)INFINITY, QEMB_ERR_NONFINITE),
+static const bad_value set_lr_values[] = {NONE(state, optimizer),
+                                          REAL(state, lr, -1.0, QEMB_ERR_RANGE),
+                                          REAL(state, lr, -1e-300, QEMB_ERR_RANGE),
+                                          REAL(state, lr, (double)NAN, QEMB_ERR_NONFINITE),
+                                          REAL(state, lr, (double)INFINITY, QEMB_ERR_NONFINITE),
                                           REAL(state, lr, -(double)INFINITY, QEMB_ERR_NONFINITE)};
-static const bad_value set_steps_values[] = {NONE(state, optimizer), INTEGER(state, steps, -1, QEMB_ERR_RANGE), INTEGER(state, steps, INT64_MIN, QEMB_ERR_RANGE)};
+static const bad_value set_steps_values[] = {NONE(state, optimizer), INTEGER(state, steps, -1, QEMB_ERR_RANGE),
+                                             INTEGER(state, steps, INT64_MIN, QEMB_ERR_RANGE)};
 static const bad_value info_values[] = {NONE(state, optimizer), NONE(state, info)};
+/* clang-format off */
 static const bad_value state_values[] = {
     NONE(state, optimizer), NONE(state, values), ENUM_VALUES(state, array, 2, QEMB_ERR_INDEX), ENUM_VALUES(state, table, 1, QEMB_ERR_INDEX),
     INTEGER(state, first, -1, QEMB_ERR_INDEX), INTEGER(state, first, ROWS, QEMB_ERR_INDEX), INTEGER(state, first, INT64_MAX, QEMB_ERR_INDEX),
@@ -187,4 +226,5 @@ const bad_call bad_training[] = {
     BAD_CALL_AFTER("embedding_bag_backward", backward, good_coo, run_backward, coo_values, forward),
     BAD_CALL_AFTER("embedding_bag_step", backward, good_backward, run_step, step_values, forward),
 };
+/* clang-format on */
 const int bad_training_count = sizeof bad_training / sizeof *bad_training;

@@ -75,8 +75,8 @@ static void interact_backward(const plain_dlrm *m, double v[PLAIN_TABLES + 1][PL
     }
 }
 
-double plain_dlrm_step(plain_dlrm *m, int samples, const double *dense, const double *const *rows, double *const *row_grads, const double *labels,
-                       double *probabilities) {
+double plain_dlrm_step(plain_dlrm *m, int samples, const double *dense, const double *const *rows, double *const *row_grads,
+                       const double *labels, double *probabilities) {
     double loss = 0.0;
     for (int side = 0; side < 2; side++) {
         for (int k = 0; k < PLAIN_LAYERS; k++) {

@@ -22,7 +22,7 @@ typedef struct plain_dlrm {
 
 /* rows[b][t] points at the table row that sample b looks up, row_grads[b][t] at [dim] numbers for its gradient (of the mean loss). Fills
  * those and the gradients of the layers; gives the mean loss, and each sample's probability. */
-double plain_dlrm_step(plain_dlrm *m, int samples, const double *dense, const double *const *rows, double *const *row_grads, const double *labels,
-                       double *probabilities);
+double plain_dlrm_step(plain_dlrm *m, int samples, const double *dense, const double *const *rows, double *const *row_grads,
+                       const double *labels, double *probabilities);
 
 #endif

@@ -17,19 +17,31 @@ static void create(qemb_context *ctx, const peer_case *c, peer_objects *o) {
     const qemb_qconfig q = plain ? qemb_qconfig_float() : c->qconfig;
     if (c->unpooled) {
         PEER_OK(qemb_embedding_create(ctx,
-                                      &(qemb_embedding_desc){.num_embeddings = c->rows, .embedding_dim = c->dim, .weight = c->weight, .qconfig = q,
-                                                             .has_padding_idx = c->padding > 0, .padding_idx = c->padding ? c->padding - 1 : 0,
-                                                             .has_max_norm = c->max_norm > 0, .max_norm = c->max_norm},
+                                      &(qemb_embedding_desc){.num_embeddings = c->rows,
+                                                             .embedding_dim = c->dim,
+                                                             .weight = c->weight,
+                                                             .qconfig = q,
+                                                             .has_padding_idx = c->padding > 0,
+                                                             .padding_idx = c->padding ? c->padding - 1 : 0,
+                                                             .has_max_norm = c->max_norm > 0,
+                                                             .max_norm = c->max_norm},
                                       &o->embedding));
         o->bag = qemb_embedding_as_bag(o->embedding);
         return;
     }
-    PEER_OK(qemb_embedding_bag_create(
-        ctx,
-        &(qemb_embedding_bag_desc){.num_embeddings = c->rows, .embedding_dim = c->dim, .weight = c->weight, .qconfig = q, .mode = c->mode,
-                                   .include_last_offset = c->last, .scale_grad_by_freq = c->freq, .has_padding_idx = c->padding > 0,
-                                   .padding_idx = c->padding ? c->padding - 1 : 0, .has_max_norm = c->max_norm > 0, .max_norm = c->max_norm},
-        &o->bag));
+    PEER_OK(qemb_embedding_bag_create(ctx,
+                                      &(qemb_embedding_bag_desc){.num_embeddings = c->rows,
+                                                                 .embedding_dim = c->dim,
+                                                                 .weight = c->weight,
+                                                                 .qconfig = q,
+                                                                 .mode = c->mode,
+                                                                 .include_last_offset = c->last,
+                                                                 .scale_grad_by_freq = c->freq,
+                                                                 .has_padding_idx = c->padding > 0,
+                                                                 .padding_idx = c->padding ? c->padding - 1 : 0,
+                                                                 .has_max_norm = c->max_norm > 0,
+                                                                 .max_norm = c->max_norm},
+                                      &o->bag));
 }
 
 static int64_t bags_of(const peer_case *c) {
@@ -50,9 +62,15 @@ qemb_status peer_forward(qemb_context *ctx, const peer_case *c, peer_objects *o)
     PEER_OK(qemb_buffer_create(ctx, (size_t)o->outputs * sizeof *values, &o->grad));
     PEER_OK(qemb_buffer_write(o->out, 0, (size_t)o->outputs * sizeof *values, values));
     qemb_status st = qemb_batch_set(o->batch, o->bag,
-                                    &(qemb_input){.indices = c->ids, .num_indices = c->num_ids, .indices_dtype = QEMB_INT64, .offsets = c->offsets,
-                                                  .num_offsets = c->num_offsets, .columns = c->columns, .per_sample_weights = c->weights,
-                                                  .num_per_sample_weights = c->weights ? c->num_ids : 0, .check = c->check});
+                                    &(qemb_input){.indices = c->ids,
+                                                  .num_indices = c->num_ids,
+                                                  .indices_dtype = QEMB_INT64,
+                                                  .offsets = c->offsets,
+                                                  .num_offsets = c->num_offsets,
+                                                  .columns = c->columns,
+                                                  .per_sample_weights = c->weights,
+                                                  .num_per_sample_weights = c->weights ? c->num_ids : 0,
+                                                  .check = c->check});
     st = st == QEMB_OK ? qemb_embedding_bag_forward(o->bag, o->batch, o->out) : st;
     if (st != QEMB_OK) {
         PEER_OK(qemb_buffer_read(o->out, 0, (size_t)o->outputs * sizeof *values, values));
@@ -86,7 +104,8 @@ void peer_outputs(qemb_context *ctx, const peer_case *c, float *out, int64_t cou
 void peer_refused(qemb_context *ctx, const peer_case *c, qemb_status want) {
     static const float weight[6] = {1, 2, 3, 4, 5, 6};
     static const int64_t ids[3] = {2, 0, 2}, offsets[2] = {0, 1};
-    const peer_case good = {.rows = 3, .dim = 2, .weight = weight, .mode = QEMB_MODE_SUM, .ids = ids, .num_ids = 3, .offsets = offsets, .num_offsets = 2};
+    const peer_case good = {
+        .rows = 3, .dim = 2, .weight = weight, .mode = QEMB_MODE_SUM, .ids = ids, .num_ids = 3, .offsets = offsets, .num_offsets = 2};
     float out[4];
     peer_objects o;
     const qemb_status st = peer_forward(ctx, c, &o);

@@ -9,8 +9,8 @@
 
 typedef struct peer_bug {
     const char *id, *what;
-    void (*test)(qemb_context *ctx);  /* on every engine; NULL: elsewhere */
-    const char *file, *elsewhere;     /* a test's file and words of it; without a file: why there is no test */
+    void (*test)(qemb_context *ctx); /* on every engine; NULL: elsewhere */
+    const char *file, *elsewhere;    /* a test's file and words of it; without a file: why there is no test */
 } peer_bug;
 
 extern const peer_bug peer_lookups[], peer_numbers[];
@@ -22,8 +22,8 @@ typedef struct peer_case {
     const float *weight;
     qemb_mode mode;
     bool unpooled, last, freq;
-    int64_t padding; /* 0: none, else padding_idx = padding - 1 */
-    float max_norm;  /* 0: none */
+    int64_t padding;      /* 0: none, else padding_idx = padding - 1 */
+    float max_norm;       /* 0: none */
     qemb_qconfig qconfig; /* all zero: float */
     const int64_t *ids;
     int64_t num_ids;

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #define REFUSED(ctx, want, ...) peer_refused(ctx, &(peer_case){__VA_ARGS__}, want)
-#define IDS(...) .ids = (const int64_t[]){__VA_ARGS__}, .num_ids = (int64_t)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
-#define OFFSETS(...) \
+#define IDS(...)                .ids = (const int64_t[]){__VA_ARGS__}, .num_ids = (int64_t)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
+#define OFFSETS(...)                                                                                                                       \
     .offsets = (const int64_t[]){__VA_ARGS__}, .num_offsets = (int64_t)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
 
 static const float W[5][3] = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}, {-1, -2, -3}, {0.5f, 0.25f, 0}};
@@ -26,7 +26,8 @@ static void ix_1(qemb_context *ctx) {
     const peer_case c = {TABLE, .mode = QEMB_MODE_SUM, .ids = ids, .num_ids = 1, .columns = 1};
     peer_objects o;
     cr_assert_eq(peer_forward(ctx, &c, &o), QEMB_ERR_INDEX);
-    cr_assert_eq(qemb_embedding_bag_backward(o.bag, o.batch, o.grad, &(qemb_gradients){.dense = o.out}), QEMB_ERR_STATE, "no backward without a forward");
+    cr_assert_eq(qemb_embedding_bag_backward(o.bag, o.batch, o.grad, &(qemb_gradients){.dense = o.out}), QEMB_ERR_STATE,
+                 "no backward without a forward");
     peer_close(&o);
 }
 
@@ -56,9 +57,10 @@ static void on_the_device(qemb_context *ctx, const int64_t *ids, int64_t count, 
     PEER_OK(qemb_buffer_write(id_buffer, 0, (size_t)count * 8, ids));
     PEER_OK(qemb_buffer_create(ctx, (size_t)bags * 8, &offset_buffer));
     PEER_OK(qemb_buffer_write(offset_buffer, 0, (size_t)bags * 8, offsets));
-    PEER_OK(qemb_batch_set_device(o.batch, o.bag,
-                                  &(qemb_device_input){.indices = id_buffer, .num_indices = count, .indices_dtype = QEMB_INT64, .offsets = offset_buffer,
-                                                       .num_offsets = bags}));
+    PEER_OK(qemb_batch_set_device(
+        o.batch, o.bag,
+        &(qemb_device_input){
+            .indices = id_buffer, .num_indices = count, .indices_dtype = QEMB_INT64, .offsets = offset_buffer, .num_offsets = bags}));
     PEER_OK(qemb_embedding_bag_forward(o.bag, o.batch, o.out));
     cr_assert_eq(qemb_context_finish(ctx), want, "%s", qemb_last_error());
     PEER_OK(qemb_buffer_read(o.out, 0, sizeof after, after));
@@ -106,11 +108,13 @@ static void ix_9(qemb_context *ctx) {
         qemb_embedding *embedding = NULL;
         qemb_packed *packed = NULL;
         qemb_batch *batch = NULL;
-        PEER_OK(qemb_embedding_create(ctx, &(qemb_embedding_desc){.num_embeddings = 5, .embedding_dim = 3, .weight = &W[0][0], .qconfig = qemb_qconfig_8bit()},
-                                      &embedding));
+        PEER_OK(qemb_embedding_create(
+            ctx, &(qemb_embedding_desc){.num_embeddings = 5, .embedding_dim = 3, .weight = &W[0][0], .qconfig = qemb_qconfig_8bit()},
+            &embedding));
         PEER_OK(qemb_packed_create(qemb_embedding_as_bag(embedding), &(qemb_packed_desc){.format = {.bits = bits}}, &packed));
         PEER_OK(qemb_batch_create(ctx, &batch));
-        cr_assert_eq(qemb_packed_batch_set(packed, batch, &(qemb_input){.indices = ids, .num_indices = 1, .indices_dtype = QEMB_INT64}), QEMB_ERR_INDEX);
+        cr_assert_eq(qemb_packed_batch_set(packed, batch, &(qemb_input){.indices = ids, .num_indices = 1, .indices_dtype = QEMB_INT64}),
+                     QEMB_ERR_INDEX);
         qemb_batch_destroy(batch);
         qemb_packed_destroy(packed);
         qemb_embedding_destroy(embedding);
@@ -138,8 +142,8 @@ static void step(qemb_context *ctx, qemb_optimizer_kind kind, const int64_t *ids
 
 /* Every kind on the reference engine; those of the threads on OpenCL, where each is a kernel to compile. */
 static int kinds_of(qemb_context *ctx, qemb_optimizer_kind kinds[8]) {
-    static const qemb_optimizer_kind all[8] = {QEMB_ADAGRAD, QEMB_SPARSE_ADAM, QEMB_ROWWISE_ADAGRAD, QEMB_SGD, QEMB_ADAM, QEMB_PARTIAL_ROWWISE_ADAM, QEMB_LAMB,
-                                               QEMB_LARS_SGD};
+    static const qemb_optimizer_kind all[8] = {
+        QEMB_ADAGRAD, QEMB_SPARSE_ADAM, QEMB_ROWWISE_ADAGRAD, QEMB_SGD, QEMB_ADAM, QEMB_PARTIAL_ROWWISE_ADAM, QEMB_LAMB, QEMB_LARS_SGD};
     qemb_device_report report;
     PEER_OK(qemb_context_report(ctx, &report));
     memcpy(kinds, all, sizeof all);
@@ -234,9 +238,11 @@ static void of_11(qemb_context *ctx) {
     static const int64_t none[1] = {0};
     qemb_embedding_bag *bag = NULL;
     REFUSED(ctx, QEMB_ERR_OFFSETS, TABLE, .mode = QEMB_MODE_SUM, IDS(1, 2), .offsets = none, .num_offsets = 0);
-    cr_assert_eq(qemb_embedding_bag_create(
-                     ctx, &(qemb_embedding_bag_desc){.num_embeddings = 5, .embedding_dim = 3, .qconfig = qemb_qconfig_8bit(), .mode = (qemb_mode)9}, &bag),
-                 QEMB_ERR_ARG);
+    cr_assert_eq(
+        qemb_embedding_bag_create(
+            ctx, &(qemb_embedding_bag_desc){.num_embeddings = 5, .embedding_dim = 3, .qconfig = qemb_qconfig_8bit(), .mode = (qemb_mode)9},
+            &bag),
+        QEMB_ERR_ARG);
 }
 
 static void of_12(qemb_context *ctx) {
@@ -296,10 +302,11 @@ static void ov_4(qemb_context *ctx) {
         PEER_OK(qemb_buffer_create(ctx, sizeof row, &out));
         PEER_OK(qemb_buffer_create(ctx, sizeof row, &gradient));
         PEER_OK(qemb_buffer_write(gradient, 0, sizeof grad, grad));
-        PEER_OK(qemb_embedding_bag_create(ctx,
-                                          &(qemb_embedding_bag_desc){.num_embeddings = rows, .embedding_dim = DIM, .weight_buffer = table, .mode = modes[m],
-                                                                     .qconfig = qemb_qconfig_float()},
-                                          &bag));
+        PEER_OK(qemb_embedding_bag_create(
+            ctx,
+            &(qemb_embedding_bag_desc){
+                .num_embeddings = rows, .embedding_dim = DIM, .weight_buffer = table, .mode = modes[m], .qconfig = qemb_qconfig_float()},
+            &bag));
         PEER_OK(qemb_batch_create(ctx, &batch));
         PEER_OK(qemb_batch_set(batch, bag, &(qemb_input){.indices = ids, .num_indices = 2, .indices_dtype = QEMB_INT64, .columns = 2}));
         PEER_OK(qemb_embedding_bag_forward(bag, batch, out));
@@ -324,8 +331,10 @@ static void ov_5(qemb_context *ctx) {
     qemb_embedding_bag *bag = NULL;
     REFUSED(ctx, QEMB_ERR_SHAPE, TABLE, .mode = QEMB_MODE_SUM, IDS(1, 2), .columns = 0);
     REFUSED(ctx, QEMB_ERR_SHAPE, TABLE, .mode = QEMB_MODE_SUM, .columns = 0);
-    cr_assert_eq(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){.num_embeddings = 5, .qconfig = qemb_qconfig_8bit()}, &bag), QEMB_ERR_SHAPE);
-    cr_assert_eq(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){.embedding_dim = 5, .qconfig = qemb_qconfig_8bit()}, &bag), QEMB_ERR_SHAPE);
+    cr_assert_eq(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){.num_embeddings = 5, .qconfig = qemb_qconfig_8bit()}, &bag),
+                 QEMB_ERR_SHAPE);
+    cr_assert_eq(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){.embedding_dim = 5, .qconfig = qemb_qconfig_8bit()}, &bag),
+                 QEMB_ERR_SHAPE);
 }
 
 static void ov_6(qemb_context *ctx) {

@@ -23,8 +23,10 @@ static void pd_1(qemb_context *ctx) {
         ids[i] = i % 7 == 3 ? 1 : 2;
     }
     for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
-        peer_gradient(ctx, &(peer_case){TABLE, .mode = QEMB_MODE_SUM, .padding = 3, .ids = ids, .num_ids = counts[k], .columns = counts[k]}, NULL, dense);
-        cr_assert(dense[6] == 0.0f && dense[7] == 0.0f && dense[8] == 0.0f, "the padding row gets a gradient with %lld ids", (long long)counts[k]);
+        peer_gradient(ctx, &(peer_case){TABLE, .mode = QEMB_MODE_SUM, .padding = 3, .ids = ids, .num_ids = counts[k], .columns = counts[k]},
+                      NULL, dense);
+        cr_assert(dense[6] == 0.0f && dense[7] == 0.0f && dense[8] == 0.0f, "the padding row gets a gradient with %lld ids",
+                  (long long)counts[k]);
     }
 }
 
@@ -38,7 +40,8 @@ static void pd_2(qemb_context *ctx) {
     PEER_OK(qemb_buffer_create(ctx, sizeof found, &rows));
     PEER_OK(qemb_buffer_create(ctx, sizeof grad, &values));
     PEER_OK(qemb_buffer_create(ctx, sizeof nnz, &count));
-    PEER_OK(qemb_embedding_bag_backward(o.bag, o.batch, o.grad, &(qemb_gradients){.coo_indices = rows, .coo_values = values, .coo_count = count}));
+    PEER_OK(qemb_embedding_bag_backward(o.bag, o.batch, o.grad,
+                                        &(qemb_gradients){.coo_indices = rows, .coo_values = values, .coo_count = count}));
     PEER_OK(qemb_buffer_read(rows, 0, sizeof found, found));
     PEER_OK(qemb_buffer_read(count, 0, sizeof nnz, &nnz));
     cr_assert(nnz == 1 && found[0] == 1, "padding has no entry");
@@ -62,8 +65,11 @@ static void pd_4(qemb_context *ctx) {
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         qemb_embedding_bag *bag = NULL;
         cr_assert_eq(qemb_embedding_bag_create(ctx,
-                                               &(qemb_embedding_bag_desc){.num_embeddings = 5, .embedding_dim = 3, .has_padding_idx = true,
-                                                                          .padding_idx = bad[k], .qconfig = qemb_qconfig_8bit()},
+                                               &(qemb_embedding_bag_desc){.num_embeddings = 5,
+                                                                          .embedding_dim = 3,
+                                                                          .has_padding_idx = true,
+                                                                          .padding_idx = bad[k],
+                                                                          .qconfig = qemb_qconfig_8bit()},
                                                &bag),
                      QEMB_ERR_RANGE);
     }
@@ -79,7 +85,8 @@ static void pd_5(qemb_context *ctx) {
     PEER_OK(qemb_buffer_write(o.grad, 0, sizeof grad, grad));
     PEER_OK(qemb_embedding_bag_backward(o.bag, o.batch, o.grad, &(qemb_gradients){.per_sample_weights = out}));
     PEER_OK(qemb_buffer_read(out, 0, sizeof got, got));
-    cr_assert(got[0] == -4.0f && got[1] == -5.5f && got[2] == 0.625f, "the weights' gradient alone: %g %g %g", (double)got[0], (double)got[1], (double)got[2]);
+    cr_assert(got[0] == -4.0f && got[1] == -5.5f && got[2] == 0.625f, "the weights' gradient alone: %g %g %g", (double)got[0],
+              (double)got[1], (double)got[2]);
     qemb_buffer_destroy(out);
     peer_close(&o);
 }
@@ -87,9 +94,10 @@ static void pd_5(qemb_context *ctx) {
 static void pd_6(qemb_context *ctx) {
     float dense[15];
     static const int64_t offsets[2] = {0, 3};
-    peer_gradient(ctx, &(peer_case){TABLE, .mode = QEMB_MODE_SUM, .freq = true, IDS(1, 2, 1, 1, 0), .offsets = offsets, .num_offsets = 2}, NULL, dense);
-    cr_assert(dense[0] == 1.0f && fabsf(dense[3] - 1.0f) < 1e-6f && dense[6] == 1.0f, "counts over the whole batch: %g %g %g", (double)dense[0],
-              (double)dense[3], (double)dense[6]);
+    peer_gradient(ctx, &(peer_case){TABLE, .mode = QEMB_MODE_SUM, .freq = true, IDS(1, 2, 1, 1, 0), .offsets = offsets, .num_offsets = 2},
+                  NULL, dense);
+    cr_assert(dense[0] == 1.0f && fabsf(dense[3] - 1.0f) < 1e-6f && dense[6] == 1.0f, "counts over the whole batch: %g %g %g",
+              (double)dense[0], (double)dense[3], (double)dense[6]);
 }
 
 static void pd_7(qemb_context *ctx) {
@@ -110,7 +118,8 @@ static void pd_8(qemb_context *ctx) {
     static const float grad[3] = {1.0f, 2.0f, 3.0f};
     static const float mixed[3][3] = {{9, 1, 5}, {3, 8, 5}, {1, 2, 7}};
     float dense[9];
-    peer_gradient(ctx, &(peer_case){.rows = 3, .dim = 3, .weight = &mixed[0][0], .mode = QEMB_MODE_MAX, IDS(0, 1, 2), .columns = 3}, grad, dense);
+    peer_gradient(ctx, &(peer_case){.rows = 3, .dim = 3, .weight = &mixed[0][0], .mode = QEMB_MODE_MAX, IDS(0, 1, 2), .columns = 3}, grad,
+                  dense);
     static const float want[9] = {1, 0, 0, 0, 2, 0, 0, 0, 3};
     cr_assert_arr_eq(dense, want, sizeof want);
 }
@@ -120,7 +129,10 @@ static void pd_9(qemb_context *ctx) {
     static const int64_t orders[3][3] = {{0, 1, 2}, {1, 2, 0}, {2, 0, 1}};
     for (int k = 0; k < 3; k++) {
         float out[2];
-        peer_outputs(ctx, &(peer_case){.rows = 3, .dim = 2, .weight = &rows[0][0], .mode = QEMB_MODE_MAX, .ids = orders[k], .num_ids = 3, .columns = 3}, out, 2);
+        peer_outputs(
+            ctx,
+            &(peer_case){.rows = 3, .dim = 2, .weight = &rows[0][0], .mode = QEMB_MODE_MAX, .ids = orders[k], .num_ids = 3, .columns = 3},
+            out, 2);
         cr_assert(isnan(out[0]) && isnan(out[1]), "NaN wins wherever it stands");
     }
 }
@@ -161,7 +173,9 @@ static void dt_4(qemb_context *ctx) {
     static float weight[ROWS * DIM], dense[ROWS * DIM];
     static const int64_t ids[6] = {6, 0, 3, 3, 1, 6};
     for (int k = 0; k < 50; k++) {
-        peer_gradient(ctx, &(peer_case){.rows = ROWS, .dim = DIM, .weight = weight, .mode = QEMB_MODE_SUM, .ids = ids, .num_ids = 6, .columns = 3}, NULL, dense);
+        peer_gradient(
+            ctx, &(peer_case){.rows = ROWS, .dim = DIM, .weight = weight, .mode = QEMB_MODE_SUM, .ids = ids, .num_ids = 6, .columns = 3},
+            NULL, dense);
         for (int i = 0; i < ROWS * DIM; i++) {
             cr_assert(isfinite(dense[i]));
         }
@@ -182,15 +196,17 @@ static uint16_t ones(qemb_context *ctx, int64_t count, qemb_dtype dtype) {
     qemb_buffer *buffer = NULL;
     cr_assert_not_null(ids);
     memset(out, 0x5a, sizeof out);
-    PEER_OK(qemb_embedding_bag_create(ctx,
-                                      &(qemb_embedding_bag_desc){.num_embeddings = 2, .embedding_dim = DIM, .weight = weight, .mode = QEMB_MODE_SUM,
-                                                                 .qconfig = qemb_qconfig_8bit()},
-                                      &bag));
+    PEER_OK(qemb_embedding_bag_create(
+        ctx,
+        &(qemb_embedding_bag_desc){
+            .num_embeddings = 2, .embedding_dim = DIM, .weight = weight, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit()},
+        &bag));
     PEER_OK(qemb_packed_create(bag, &(qemb_packed_desc){.format = {.bits = 8}}, &packed));
     PEER_OK(qemb_batch_create(ctx, &batch));
     PEER_OK(qemb_buffer_create(ctx, sizeof out, &buffer));
     PEER_OK(qemb_buffer_write(buffer, 0, sizeof out, out));
-    PEER_OK(qemb_packed_batch_set(packed, batch, &(qemb_input){.indices = ids, .num_indices = count, .indices_dtype = QEMB_INT64, .columns = count}));
+    PEER_OK(qemb_packed_batch_set(packed, batch,
+                                  &(qemb_input){.indices = ids, .num_indices = count, .indices_dtype = QEMB_INT64, .columns = count}));
     PEER_OK(qemb_packed_forward(packed, batch, buffer, dtype));
     PEER_OK(qemb_buffer_read(buffer, 0, sizeof out, out));
     for (int k = DIM; k < DIM + 64; k++) {
@@ -223,9 +239,9 @@ static void fp_5(qemb_context *ctx) {
     static const float rows[2][2] = {{0, 1}, {-70000, 70000}};
     qemb_embedding_bag *bag = NULL;
     qemb_packed *packed = NULL;
-    PEER_OK(qemb_embedding_bag_create(ctx,
-                                      &(qemb_embedding_bag_desc){.num_embeddings = 2, .embedding_dim = 2, .weight = &rows[0][0], .qconfig = qemb_qconfig_4bit()},
-                                      &bag));
+    PEER_OK(qemb_embedding_bag_create(
+        ctx, &(qemb_embedding_bag_desc){.num_embeddings = 2, .embedding_dim = 2, .weight = &rows[0][0], .qconfig = qemb_qconfig_4bit()},
+        &bag));
     cr_assert_eq(qemb_packed_create(bag, &(qemb_packed_desc){.format = {.bits = 4}}, &packed), QEMB_ERR_RANGE);
     cr_assert(strstr(qemb_last_error(), "row 1"), "%s", qemb_last_error());
     qemb_embedding_bag_destroy(bag);
@@ -243,9 +259,9 @@ static void frozen(qemb_context *ctx, const float *rows, int64_t count, int64_t 
         lows[r] = low;
         highs[r] = high;
     }
-    PEER_OK(qemb_embedding_bag_create(ctx,
-                                      &(qemb_embedding_bag_desc){.num_embeddings = count, .embedding_dim = dim, .weight = rows, .qconfig = qemb_qconfig_8bit()},
-                                      &bag));
+    PEER_OK(qemb_embedding_bag_create(
+        ctx, &(qemb_embedding_bag_desc){.num_embeddings = count, .embedding_dim = dim, .weight = rows, .qconfig = qemb_qconfig_8bit()},
+        &bag));
     PEER_OK(qemb_embedding_bag_write_observer(bag, 0, 0, count, lows, highs));
     PEER_OK(qemb_embedding_bag_set_observer(bag, 0, false));
     PEER_OK(qemb_buffer_create(ctx, (size_t)(count * dim) * sizeof *out, &buffer));
@@ -261,9 +277,9 @@ static void frozen(qemb_context *ctx, const float *rows, int64_t count, int64_t 
 static void observed(qemb_context *ctx, const float *rows, int64_t count, int64_t dim, float *out) {
     qemb_embedding_bag *bag = NULL;
     qemb_buffer *buffer = NULL;
-    PEER_OK(qemb_embedding_bag_create(ctx,
-                                      &(qemb_embedding_bag_desc){.num_embeddings = count, .embedding_dim = dim, .weight = rows, .qconfig = qemb_qconfig_8bit()},
-                                      &bag));
+    PEER_OK(qemb_embedding_bag_create(
+        ctx, &(qemb_embedding_bag_desc){.num_embeddings = count, .embedding_dim = dim, .weight = rows, .qconfig = qemb_qconfig_8bit()},
+        &bag));
     PEER_OK(qemb_buffer_create(ctx, (size_t)(count * dim) * sizeof *out, &buffer));
     PEER_OK(qemb_embedding_bag_fake_quantise(bag, 0, 0, count, buffer));
     PEER_OK(qemb_buffer_read(buffer, 0, (size_t)(count * dim) * sizeof *out, out));
@@ -275,7 +291,8 @@ static void fq_1(qemb_context *ctx) {
     static const float rows[5] = {INFINITY, -INFINITY, 3.0f, 300.0f, -300.0f};
     float out[5];
     frozen(ctx, rows, 1, 5, 0.0f, 255.0f, out);
-    cr_assert(out[0] == 255.0f && out[1] == 0.0f && out[2] == 3.0f && out[3] == 255.0f && out[4] == 0.0f, "each inf goes to the end of its sign");
+    cr_assert(out[0] == 255.0f && out[1] == 0.0f && out[2] == 3.0f && out[3] == 255.0f && out[4] == 0.0f,
+              "each inf goes to the end of its sign");
 }
 
 static void fq_2(qemb_context *ctx) {
@@ -289,7 +306,8 @@ static void fq_3(qemb_context *ctx) {
     static const float rows[4] = {FLT_MAX, -FLT_MAX, 1e30f, 2e-5f};
     float out[4];
     frozen(ctx, rows, 1, 4, 0.0f, 255e-7f * 2, out); /* a scale of 2e-7 */
-    cr_assert(out[0] > 5.0e-5f && out[0] < 5.2e-5f && out[1] == 0.0f && out[2] == out[0] && fabsf(out[3] - 2e-5f) < 2e-7f, "clamped before the conversion");
+    cr_assert(out[0] > 5.0e-5f && out[0] < 5.2e-5f && out[1] == 0.0f && out[2] == out[0] && fabsf(out[3] - 2e-5f) < 2e-7f,
+              "clamped before the conversion");
 }
 
 /* x times 1/s and then one rounding: 757.5 / 15 is the tie 50.5 by division, and 51 by the float32 reciprocal. */
@@ -315,14 +333,16 @@ static void fq_8(qemb_context *ctx) {
     static const float rows[3][3] = {{7, 7, 7}, {0, 0, 0}, {-3, -3, -3}};
     float out[9];
     observed(ctx, &rows[0][0], 3, 3, out);
-    cr_assert(fabsf(out[0] - 7.0f) < 0.02f && out[3] == 0.0f && fabsf(out[6] + 3.0f) < 0.02f, "%g %g %g", (double)out[0], (double)out[3], (double)out[6]);
+    cr_assert(fabsf(out[0] - 7.0f) < 0.02f && out[3] == 0.0f && fabsf(out[6] + 3.0f) < 0.02f, "%g %g %g", (double)out[0], (double)out[3],
+              (double)out[6]);
 }
 
 static void fq_9(qemb_context *ctx) {
     static const float rows[2][2] = {{1, INFINITY}, {1, 2}};
     float out[4];
     observed(ctx, &rows[0][0], 2, 2, out);
-    cr_assert(isnan(out[0]) && isnan(out[1]) && fabsf(out[2] - 1.0f) < 0.01f && fabsf(out[3] - 2.0f) < 0.01f, "a row of NaN, and no other row");
+    cr_assert(isnan(out[0]) && isnan(out[1]) && fabsf(out[2] - 1.0f) < 0.01f && fabsf(out[3] - 2.0f) < 0.01f,
+              "a row of NaN, and no other row");
 }
 
 /* A scale that is not above eps is 1: nothing is divided by it, nothing becomes NaN. */
@@ -339,9 +359,11 @@ static void fq_12(qemb_context *ctx) {
     qemb_embedding_bag *bag = NULL;
     static const qemb_dtype types[] = {QEMB_FLOAT16, QEMB_BFLOAT16, QEMB_FLOAT64, QEMB_INT32, QEMB_INT64};
     for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
-        cr_assert_eq(qemb_embedding_bag_create(
-                         ctx, &(qemb_embedding_bag_desc){.num_embeddings = 2, .embedding_dim = 2, .dtype = types[k], .qconfig = qemb_qconfig_8bit()}, &bag),
-                     QEMB_ERR_UNSUPPORTED);
+        cr_assert_eq(
+            qemb_embedding_bag_create(
+                ctx, &(qemb_embedding_bag_desc){.num_embeddings = 2, .embedding_dim = 2, .dtype = types[k], .qconfig = qemb_qconfig_8bit()},
+                &bag),
+            QEMB_ERR_UNSUPPORTED);
     }
 }
 
@@ -390,7 +412,8 @@ const peer_bug peer_numbers[] = {
     {"FQ-10", "FBGEMM PR 107: a scale whose inverse is infinite", fq_10, NULL, NULL},
     {"FQ-11", "mlx PR 1028: rows of zeros and subnormals", fq_10, NULL, NULL},
     {"FQ-12", "120903: a float64 scale", fq_12, NULL, NULL},
-    {"FQ-14", "XNNPACK 5935: odd widths of packed rows", NULL, "tests/test_row_pack.c", "the_cpu_family_packs_random_and_hostile_rows_as_the_reference"},
+    {"FQ-14", "XNNPACK 5935: odd widths of packed rows", NULL, "tests/test_row_pack.c",
+     "the_cpu_family_packs_random_and_hostile_rows_as_the_reference"},
     {"FQ-15", "PR 37188: the tail of a vector rounds in another way", fq_15, NULL, NULL},
 };
 const int peer_numbers_count = sizeof peer_numbers / sizeof *peer_numbers;

@@ -13,8 +13,8 @@ typedef struct run {
     const torture_faults *faults;
     const torture_bounds *bounds;
     torture_report *report;
-    uint64_t *tape;           /* [steps + 1] after each step, without faults */
-    walk_snapshot *snapshot;  /* [steps + 1] */
+    uint64_t *tape;          /* [steps + 1] after each step, without faults */
+    walk_snapshot *snapshot; /* [steps + 1] */
 } run;
 
 __attribute__((format(printf, 2, 3))) static void harmed(run *r, const char *format, ...) {
@@ -23,7 +23,8 @@ __attribute__((format(printf, 2, 3))) static void harmed(run *r, const char *for
     va_start(arguments, format);
     r->report->harmed++;
     if (used + 300 < sizeof r->report->text) {
-        const int n = snprintf(r->report->text + used, sizeof r->report->text - used, "\n%s, %s: ", walk_steps[r->at].name, r->faults->site());
+        const int n =
+            snprintf(r->report->text + used, sizeof r->report->text - used, "\n%s, %s: ", walk_steps[r->at].name, r->faults->site());
         (void)vsnprintf(r->report->text + used + n, sizeof r->report->text - used - (size_t)n, format, arguments);
     }
     va_end(arguments);

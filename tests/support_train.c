@@ -134,7 +134,8 @@ static void apply_event(train_runner *r, int64_t step) {
     }
     if (e.write_table >= 0) {
         float *w = bag_weights(f, e.write_table, step);
-        must(r, qemb_embedding_bag_write_weight(r->bag, e.write_table, e.first, e.count, w + e.first * op_bag_forward_dim(f, e.write_table)));
+        must(r,
+             qemb_embedding_bag_write_weight(r->bag, e.write_table, e.first, e.count, w + e.first * op_bag_forward_dim(f, e.write_table)));
         free(w);
     }
 }
@@ -263,8 +264,8 @@ void train_state(train_runner *r) {
         must(r, qemb_embedding_bag_read_weight(r->bag, (int32_t)t, 0, rows, train_append(&r->result, "weight", f->steps, t, rows * dim)));
         if (f->observer != QEMB_OBSERVER_MEMORYLESS) {
             float *o = train_append(&r->result, "observer", f->steps, t, 4 * rows);
-            must(r,
-                 qemb_embedding_bag_read_observer(r->bag, (int32_t)t, 0, rows, &(qemb_observer_rows){o, o + rows, o + 2 * rows, o + 3 * rows}));
+            must(r, qemb_embedding_bag_read_observer(r->bag, (int32_t)t, 0, rows,
+                                                     &(qemb_observer_rows){o, o + rows, o + 2 * rows, o + 3 * rows}));
         }
         for (int32_t k = 0; k < info.num_arrays; k++) {
             const int64_t width = info.array_row_wise[k] ? 1 : dim;

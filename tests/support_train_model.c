@@ -270,10 +270,14 @@ typedef struct settings {
 static settings settings_of(const trainer *r) {
     const op_row_update *o = r->op;
     const bool adagrads = o->opt == QEMB_ADAGRAD || o->opt == QEMB_ROWWISE_ADAGRAD;
-    settings s = {.lr = o->lr != 0.0 ? o->lr : adagrads ? 1e-2 : 1e-3,
+    settings s = {.lr = o->lr != 0.0 ? o->lr
+                        : adagrads   ? 1e-2
+                                     : 1e-3,
                   .beta1 = o->beta1 != 0.0 ? o->beta1 : 0.9,
                   .beta2 = o->beta2 != 0.0 ? o->beta2 : 0.999,
-                  .eps = (float)(o->eps != 0.0 ? o->eps : o->opt == QEMB_ADAGRAD ? 1e-10 : 1e-8),
+                  .eps = (float)(o->eps != 0.0            ? o->eps
+                                 : o->opt == QEMB_ADAGRAD ? 1e-10
+                                                          : 1e-8),
                   .trust = (float)(o->trust != 0.0 ? o->trust : 1e-3),
                   .weight_decay = (float)o->weight_decay,
                   .momentum = (float)o->momentum,

@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define GO(call)             \
-    do {                     \
-        qemb_status go_ = (call); \
-        if (go_ != QEMB_OK) {     \
-            return go_;           \
-        }                         \
+#define GO(call)                                                                                                                           \
+    do {                                                                                                                                   \
+        qemb_status go_ = (call);                                                                                                          \
+        if (go_ != QEMB_OK) {                                                                                                              \
+            return go_;                                                                                                                    \
+        }                                                                                                                                  \
     } while (0)
 
 enum { E = 13, D = 19, B = 5, N = 11, TE = 7, TB = 3, TN = 2 * WALK_TABLES * TB, EE = 11, ED = 5, EN = 7, PB = 3, PN = 7 };
@@ -117,13 +117,16 @@ static qemb_status s_write_async(walk *w) {
 
 static qemb_status s_bag(walk *w) {
     return qemb_embedding_bag_create(
-        w->ctx, &(qemb_embedding_bag_desc){.num_embeddings = E, .embedding_dim = D, .qconfig = qemb_qconfig_8bit(), .seed = 5, .name = "bag"}, &w->bag);
+        w->ctx,
+        &(qemb_embedding_bag_desc){.num_embeddings = E, .embedding_dim = D, .qconfig = qemb_qconfig_8bit(), .seed = 5, .name = "bag"},
+        &w->bag);
 }
 
 static qemb_status s_collection(walk *w) {
     qemb_table_desc tables[WALK_TABLES];
     for (int t = 0; t < WALK_TABLES; t++) {
-        tables[t] = (qemb_table_desc){.num_embeddings = TE, .embedding_dim = table_dim[t], .weight_buffer = w->table[t], .qconfig = qemb_qconfig_4bit()};
+        tables[t] = (qemb_table_desc){
+            .num_embeddings = TE, .embedding_dim = table_dim[t], .weight_buffer = w->table[t], .qconfig = qemb_qconfig_4bit()};
         tables[t].qconfig.observer = t % 2 ? QEMB_OBSERVER_MEMORYLESS : QEMB_OBSERVER_MIN_MAX;
         tables[t].has_padding_idx = t == 4;
         tables[t].padding_idx = t == 4 ? -2 : 0;
@@ -134,8 +137,13 @@ static qemb_status s_collection(walk *w) {
 
 static qemb_status s_embedding(walk *w) {
     return qemb_embedding_create(w->ctx,
-                                 &(qemb_embedding_desc){.num_embeddings = EE, .embedding_dim = ED, .has_max_norm = true, .max_norm = 1.25f,
-                                                        .qconfig = qemb_qconfig_float(), .seed = 6, .sparse = true},
+                                 &(qemb_embedding_desc){.num_embeddings = EE,
+                                                        .embedding_dim = ED,
+                                                        .has_max_norm = true,
+                                                        .max_norm = 1.25f,
+                                                        .qconfig = qemb_qconfig_float(),
+                                                        .seed = 6,
+                                                        .sparse = true},
                                  &w->embedding);
 }
 
@@ -158,8 +166,9 @@ static qemb_status s_batches(walk *w) {
 }
 
 static qemb_status set_bag(walk *w, unsigned seed) {
-    return qemb_batch_set(w->batch[0], w->bag,
-                          &(qemb_input){.indices = ids(N, E, seed), .num_indices = N, .indices_dtype = QEMB_INT64, .offsets = bag_offsets, .num_offsets = B});
+    return qemb_batch_set(
+        w->batch[0], w->bag,
+        &(qemb_input){.indices = ids(N, E, seed), .num_indices = N, .indices_dtype = QEMB_INT64, .offsets = bag_offsets, .num_offsets = B});
 }
 
 static qemb_status s_set_bag(walk *w) {
@@ -170,8 +179,12 @@ static qemb_status s_set_collection(walk *w) {
     float weights[TN];
     fill(weights, TN, 22);
     return qemb_batch_set(w->batch[1], w->collection,
-                          &(qemb_input){.indices = ids(TN, TE, 23), .num_indices = TN, .indices_dtype = QEMB_INT64, .columns = 2,
-                                        .per_sample_weights = weights, .num_per_sample_weights = TN});
+                          &(qemb_input){.indices = ids(TN, TE, 23),
+                                        .num_indices = TN,
+                                        .indices_dtype = QEMB_INT64,
+                                        .columns = 2,
+                                        .per_sample_weights = weights,
+                                        .num_per_sample_weights = TN});
 }
 
 static qemb_status s_set_embedding(walk *w) {
@@ -234,9 +247,9 @@ static qemb_status s_sgd(walk *w) {
 }
 
 static qemb_status s_adam(walk *w) {
-    return qemb_optimizer_create(w->ctx, w->bag,
-                                 &(qemb_optimizer_desc){.kind = QEMB_PARTIAL_ROWWISE_ADAM, .lr = 0.25, .clip = QEMB_CLIP_NORM, .clip_limit = 2.0},
-                                 &w->adam);
+    return qemb_optimizer_create(
+        w->ctx, w->bag, &(qemb_optimizer_desc){.kind = QEMB_PARTIAL_ROWWISE_ADAM, .lr = 0.25, .clip = QEMB_CLIP_NORM, .clip_limit = 2.0},
+        &w->adam);
 }
 
 static qemb_status s_set_lr(walk *w) {
@@ -256,8 +269,9 @@ static qemb_status s_set_again(walk *w) {
 }
 
 static qemb_status s_set_device(walk *w) {
-    return qemb_batch_set_device(w->device_batch, w->bag,
-                                 &(qemb_device_input){.indices = w->ids, .num_indices = N, .indices_dtype = QEMB_INT64, .offsets = w->offsets, .num_offsets = B});
+    return qemb_batch_set_device(
+        w->device_batch, w->bag,
+        &(qemb_device_input){.indices = w->ids, .num_indices = N, .indices_dtype = QEMB_INT64, .offsets = w->offsets, .num_offsets = B});
 }
 
 static qemb_status s_forward_device(walk *w) {
@@ -343,15 +357,16 @@ static qemb_status s_pack(walk *w) {
 
 static qemb_status s_pack_pruned(walk *w) {
     static const int32_t map[E] = {0, 1, -1, 2, 3, 4, -1, 5, 5, 6, 7, -1, 8};
-    return qemb_packed_create(w->bag,
-                              &(qemb_packed_desc){.format = {.layout = QEMB_LAYOUT_PLANAR, .bits = 4}, .row_map = (const int32_t *const[]){map}},
-                              &w->converted);
+    return qemb_packed_create(
+        w->bag, &(qemb_packed_desc){.format = {.layout = QEMB_LAYOUT_PLANAR, .bits = 4}, .row_map = (const int32_t *const[]){map}},
+        &w->converted);
 }
 
 static qemb_status s_convert(walk *w) {
     qemb_packed_destroy(w->converted);
     w->converted = NULL;
-    return qemb_packed_convert(w->packed, &(qemb_packed_format){.layout = QEMB_LAYOUT_FBGEMM, .bits = 8, .row_alignment = 16}, 0, &w->converted);
+    return qemb_packed_convert(w->packed, &(qemb_packed_format){.layout = QEMB_LAYOUT_FBGEMM, .bits = 8, .row_alignment = 16}, 0,
+                               &w->converted);
 }
 
 static qemb_status s_import(walk *w) {
@@ -360,7 +375,8 @@ static qemb_status s_import(walk *w) {
     GO(qemb_packed_get_table(w->packed, 0, &t));
     GO(qemb_packed_read_rows(w->packed, 0, 0, E, rows, NULL));
     t.rows = rows;
-    GO(qemb_packed_import(w->ctx, &(qemb_packed_import_desc){.tables = &t, .num_tables = 1, .options = {.mode = QEMB_MODE_SUM}}, &w->imported));
+    GO(qemb_packed_import(w->ctx, &(qemb_packed_import_desc){.tables = &t, .num_tables = 1, .options = {.mode = QEMB_MODE_SUM}},
+                          &w->imported));
     record(w, rows, sizeof rows);
     return QEMB_OK;
 }
@@ -373,8 +389,10 @@ static qemb_status s_unpack(walk *w) {
 }
 
 static qemb_status s_packed_set(walk *w) {
-    return qemb_packed_batch_set(w->packed, w->batch[3],
-                                 &(qemb_input){.indices = ids(PN, E, 41), .num_indices = PN, .indices_dtype = QEMB_INT64, .offsets = packed_offsets, .num_offsets = PB});
+    return qemb_packed_batch_set(
+        w->packed, w->batch[3],
+        &(qemb_input){
+            .indices = ids(PN, E, 41), .num_indices = PN, .indices_dtype = QEMB_INT64, .offsets = packed_offsets, .num_offsets = PB});
 }
 
 static qemb_status s_packed_forward(walk *w) {
@@ -396,7 +414,8 @@ static const char *model_path(const walk *w) {
 static qemb_status s_save(walk *w) {
     float values[E * D];
     GO(qemb_embedding_bag_read_weight(w->bag, 0, 0, E, values));
-    return qemb_safetensors_save(model_path(w), &(qemb_tensor_desc){.name = "weight", .shape = (const int64_t[]){E, D}, .rank = 2, .dtype = QEMB_FILE_F32},
+    return qemb_safetensors_save(model_path(w),
+                                 &(qemb_tensor_desc){.name = "weight", .shape = (const int64_t[]){E, D}, .rank = 2, .dtype = QEMB_FILE_F32},
                                  (const void *[]){values}, 1, NULL, 0);
 }
 

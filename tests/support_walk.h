@@ -15,22 +15,22 @@ typedef struct walk {
     const char *folder; /* for files */
     bool opencl;
     qemb_context *ctx, *second;
-    qemb_buffer *table[WALK_TABLES];                 /* the caller's memory, in two groups of slabs */
-    qemb_buffer *out[WALK_OUTS], *grad[3];           /* of bag, collection, embedding; packed */
+    qemb_buffer *table[WALK_TABLES];       /* the caller's memory, in two groups of slabs */
+    qemb_buffer *out[WALK_OUTS], *grad[3]; /* of bag, collection, embedding; packed */
     qemb_buffer *dense, *coo_indices, *coo_values, *coo_count, *weights_grad, *ids, *offsets, *window;
     qemb_embedding_bag *bag, *collection, *qat, *plain; /* qat: from_float of plain, plain: to_float of bag */
-    qemb_embedding *embedding;                       /* float, with max_norm: forwards clip its weights */
+    qemb_embedding *embedding;                          /* float, with max_norm: forwards clip its weights */
     qemb_batch *batch[WALK_OUTS], *device_batch;
     qemb_optimizer *sgd, *adam;
     qemb_packed *packed, *imported, *converted;
-    void *event;                                     /* cl_event */
+    void *event; /* cl_event */
     uint64_t tape;
 } walk;
 
 typedef struct walk_step {
     const char *name;
     qemb_status (*run)(walk *w);
-    bool opencl; /* the reference engine has no such call */
+    bool opencl;  /* the reference engine has no such call */
     bool several; /* makes several objects, and keeps those that it could make */
 } walk_step;
 

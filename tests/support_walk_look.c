@@ -55,7 +55,8 @@ static bool add_module(walk_snapshot *s, const char *name, qemb_embedding_bag *b
         const int64_t n = d.num_embeddings;
         float *v = values;
         if (qemb_embedding_bag_read_weight(bag, t, 0, n, v) != QEMB_OK ||
-            qemb_embedding_bag_read_observer(bag, t, 0, n, &(qemb_observer_rows){v + 1024, v + 1024 + n, v + 1024 + 2 * n, v + 1024 + 3 * n}) != QEMB_OK) {
+            qemb_embedding_bag_read_observer(
+                bag, t, 0, n, &(qemb_observer_rows){v + 1024, v + 1024 + n, v + 1024 + 2 * n, v + 1024 + 3 * n}) != QEMB_OK) {
             return false;
         }
         one.count = 0;
@@ -86,7 +87,8 @@ static bool add_optimizer(walk_snapshot *s, const char *name, qemb_optimizer *o,
         for (int32_t t = 0; t < shape.num_tables; t++) {
             qemb_table_desc d;
             walk_snapshot one = {.count = 0};
-            if (qemb_embedding_bag_table(bag, t, &d) != QEMB_OK || qemb_optimizer_read_state(o, a, t, 0, d.num_embeddings, values) != QEMB_OK) {
+            if (qemb_embedding_bag_table(bag, t, &d) != QEMB_OK ||
+                qemb_optimizer_read_state(o, a, t, 0, d.num_embeddings, values) != QEMB_OK) {
                 return false;
             }
             add(&one, name, t, values, (size_t)(d.num_embeddings * (info.array_row_wise[a] ? 1 : d.embedding_dim)) * sizeof *values);

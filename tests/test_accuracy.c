@@ -35,8 +35,10 @@ static void forward(const char *device, data *d, qemb_qconfig qconfig) {
     qemb_embedding_bag *bag = NULL;
     qemb_batch *batch = NULL;
     qemb_buffer *out = NULL;
-    const qemb_embedding_bag_desc desc = {.num_embeddings = ROWS, .embedding_dim = DIM, .weight = d->weight, .mode = QEMB_MODE_SUM, .qconfig = qconfig};
-    const qemb_input input = {.indices = d->ids, .num_indices = LOOKUPS, .indices_dtype = QEMB_INT64, .offsets = d->offsets, .num_offsets = BAGS};
+    const qemb_embedding_bag_desc desc = {
+        .num_embeddings = ROWS, .embedding_dim = DIM, .weight = d->weight, .mode = QEMB_MODE_SUM, .qconfig = qconfig};
+    const qemb_input input = {
+        .indices = d->ids, .num_indices = LOOKUPS, .indices_dtype = QEMB_INT64, .offsets = d->offsets, .num_offsets = BAGS};
     cr_assert_eq(qemb_context_create(device, &ctx), QEMB_OK, "%s", qemb_last_error());
     cr_assert_eq(qemb_embedding_bag_create(ctx, &desc, &bag), QEMB_OK, "%s", qemb_last_error());
     cr_assert_eq(qemb_batch_create(ctx, &batch), QEMB_OK);

@@ -63,7 +63,9 @@ Test(bag_backward, random_cases,
     qemb_context_destroy(ref);
 }
 
-Test(bag_backward, one_case, .description = "bag_backward: the case that QEMB_CASE names, or else one of the random ones, every engine gives the bits of the model") {
+Test(bag_backward, one_case,
+     .description =
+         "bag_backward: the case that QEMB_CASE names, or else one of the random ones, every engine gives the bits of the model") {
     const op_row_update op = train_case_from_environment(train_random(&forms[0], 11));
     bag_pocl_devices();
     train_result want = train_model(&op);

@@ -216,7 +216,8 @@ Test(cli, bench_times_packed_rows_and_counts_the_bytes_of_their_format) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char arguments[256];
-        (void)snprintf(arguments, sizeof arguments, "bench %s --device reference --rows 101 --dim 8 --batch 7 --bag 3 --runs 2 --json", rows[i].arguments);
+        (void)snprintf(arguments, sizeof arguments, "bench %s --device reference --rows 101 --dim 8 --batch 7 --bag 3 --runs 2 --json",
+                       rows[i].arguments);
         cr_assert_eq(run(arguments, output), 0, "%s", rows[i].arguments);
         json_t *o = last_line(output);
         cr_expect_eq(json_integer_value(json_object_get(o, "bytes")), rows[i].bytes, "%s: %s", rows[i].arguments, output);
@@ -234,10 +235,12 @@ Test(cli, bench_compares_with_the_copy_and_with_the_yardstick_whose_bits_are_the
     /* the yardstick refuses when one bit of a batch differs from the library's, and where there is no AVX-512 */
     for (int quantised = 0; quantised < 2; quantised++) {
         char arguments[128];
-        (void)snprintf(arguments, sizeof arguments, "bench forward --rows 521 --dim 16 --batch 67 --bag 5 --int32 --compare yardstick --json%s 2>&1",
+        (void)snprintf(arguments, sizeof arguments,
+                       "bench forward --rows 521 --dim 16 --batch 67 --bag 5 --int32 --compare yardstick --json%s 2>&1",
                        quantised ? "" : " --float");
         const int code = run(arguments, output);
-        cr_expect(code == 0 ? strstr(output, "\"compare\":\"yardstick\"") != NULL : code == 1 && strstr(output, "AVX-512"), "%d: %s", code, output);
+        cr_expect(code == 0 ? strstr(output, "\"compare\":\"yardstick\"") != NULL : code == 1 && strstr(output, "AVX-512"), "%d: %s", code,
+                  output);
     }
     cr_expect_eq(run("bench forward --compare yardstick 2>&1", output), 2);
     cr_expect_eq(run("bench sort --rows 101 --compare float 2>&1", output), 1);

@@ -63,7 +63,8 @@ Test(cli_files, a_state_dict_is_packed_inspected_and_looked_up) {
     cr_assert_eq(run_on("convert '%s' --bits 8 --qparams fp32 --mode sum -o '%s'", in, out), 0, "%s", output);
     cr_expect(strstr(output, "%)"), "%s", output);
     cr_assert_eq(run_on("inspect --verify '%s'%s", out, ""), 0, "%s", output);
-    cr_expect(strstr(output, "verified") && strstr(output, "emb_l.1") && strstr(output, "planar fp32") && strstr(output, "####"), "%s", output);
+    cr_expect(strstr(output, "verified") && strstr(output, "emb_l.1") && strstr(output, "planar fp32") && strstr(output, "####"), "%s",
+              output);
     cr_assert_eq(run_on("inspect '%s'%s", in, ""), 0, "%s", output);
     cr_expect(strstr(output, "if packed") && strstr(output, "31 x 5"), "%s", output);
     /* a bag is the sum of its rows, and each row is near the float one */
@@ -88,7 +89,8 @@ Test(cli_files, a_state_dict_is_packed_inspected_and_looked_up) {
 }
 
 Test(cli_files, packed_tables_are_packed_anew_in_every_layout) {
-    static const char *const forms[] = {"torch_rowwise --bits 4", "rowwise_half --bits 8", "fbgemm --row-alignment 16 --bits 2", "planar --symmetric --bits 4"};
+    static const char *const forms[] = {"torch_rowwise --bits 4", "rowwise_half --bits 8", "fbgemm --row-alignment 16 --bits 2",
+                                        "planar --symmetric --bits 4"};
     const char *in = state_dict();
     cr_assert_eq(run_on("convert '%s' --bits 8 --layout torch_rowwise -o '%s'", in, support_path("a")), 0, "%s", output);
     for (int k = 0; k < 4; k++) {

@@ -34,12 +34,15 @@ static void count_commands(const bag_engine *engine, qemb_clip clip, int64_t *fo
     for (int64_t i = 0; i < lookups; i++) {
         indices[i] = i * i % 997;
     }
-    ok(qemb_embedding_bag_collection_create(ctx, &(qemb_collection_desc){.tables = tables, .num_tables = TABLES, .options = {.mode = QEMB_MODE_MEAN}}, &bag));
-    ok(qemb_optimizer_create(ctx, bag, &(qemb_optimizer_desc){.kind = QEMB_SGD, .momentum = 0.5, .clip = clip, .clip_limit = clip ? 1.0 : 0.0}, &optimizer));
+    ok(qemb_embedding_bag_collection_create(
+        ctx, &(qemb_collection_desc){.tables = tables, .num_tables = TABLES, .options = {.mode = QEMB_MODE_MEAN}}, &bag));
+    ok(qemb_optimizer_create(
+        ctx, bag, &(qemb_optimizer_desc){.kind = QEMB_SGD, .momentum = 0.5, .clip = clip, .clip_limit = clip ? 1.0 : 0.0}, &optimizer));
     ok(qemb_batch_create(ctx, &batch));
     ok(qemb_buffer_create(ctx, (size_t)(BAGS * columns) * sizeof(float), &out));
     for (int k = 0; k < 2; k++) {
-        ok(qemb_batch_set(batch, bag, &(qemb_input){.indices = indices, .num_indices = lookups, .indices_dtype = QEMB_INT64, .columns = LENGTH}));
+        ok(qemb_batch_set(batch, bag,
+                          &(qemb_input){.indices = indices, .num_indices = lookups, .indices_dtype = QEMB_INT64, .columns = LENGTH}));
         const int64_t before = commands(ctx) + 1; /* the counters are read by a command */
         ok(qemb_embedding_bag_forward(bag, batch, out));
         const int64_t between = commands(ctx) + 1;
@@ -55,7 +58,8 @@ static void count_commands(const bag_engine *engine, qemb_clip clip, int64_t *fo
     free(indices);
 }
 
-Test(commands, few, .description = "commands: a forward is at most 2, a step with its sort at most 12 and 3 more to clip by norm, in both families") {
+Test(commands, few,
+     .description = "commands: a forward is at most 2, a step with its sort at most 12 and 3 more to clip by norm, in both families") {
     static const bag_engine engines[] = {{"cpu", "pthread", "cpu", NULL, NULL}, {"gpu", "pthread", "gpu", NULL, NULL}};
     bag_pocl_devices();
     for (int e = 0; e < 2; e++) {
@@ -63,7 +67,8 @@ Test(commands, few, .description = "commands: a forward is at most 2, a step wit
             int64_t forward = 0;
             int64_t step = 0;
             count_commands(&engines[e], clips ? QEMB_CLIP_NORM : QEMB_CLIP_NONE, &forward, &step);
-            cr_log_info("%s%s: forward %lld, step %lld", engines[e].label, clips ? ", clip by norm" : "", (long long)forward, (long long)step);
+            cr_log_info("%s%s: forward %lld, step %lld", engines[e].label, clips ? ", clip by norm" : "", (long long)forward,
+                        (long long)step);
             cr_expect(forward >= 1 && forward <= MOST_FORWARD, "%s: forward %lld", engines[e].label, (long long)forward);
             cr_expect(step >= 2 && step <= MOST_STEP + (clips ? NORM : 0), "%s: step %lld", engines[e].label, (long long)step);
         }

@@ -49,11 +49,25 @@ static double number(const json_t *o, const char *key) {
 /* ---- what is refused ----------------------------------------------------------------------------------------------------- */
 
 Test(dlrm_cli, wrong_command_lines_end_with_2_and_one_line) {
-    static const char *const wrong[] = {
-        "train", "train --data x --synthetic 5", "train --synthetic 0", "train --synthetic 9 --bits 3", "train --synthetic 9 --method lsq",
-        "train --synthetic 9 --bottom 5-", "train --synthetic 9 --top 0", "train --synthetic 9 --top 1-2-3-4-5-6-7-8", "train --synthetic 9 --optimizer adam",
-        "train --synthetic 9 --lr 0", "train --synthetic 9 --faults ignore", "train --synthetic 9 --seeds 3", "train --synthetic 9 extra",
-        "serve-check --synthetic 9", "serve-check a b --synthetic 9", "serve-check a", "ladder", "ladder --data x", "ladder --synthetic 9 --seeds 0"};
+    static const char *const wrong[] = {"train",
+                                        "train --data x --synthetic 5",
+                                        "train --synthetic 0",
+                                        "train --synthetic 9 --bits 3",
+                                        "train --synthetic 9 --method lsq",
+                                        "train --synthetic 9 --bottom 5-",
+                                        "train --synthetic 9 --top 0",
+                                        "train --synthetic 9 --top 1-2-3-4-5-6-7-8",
+                                        "train --synthetic 9 --optimizer adam",
+                                        "train --synthetic 9 --lr 0",
+                                        "train --synthetic 9 --faults ignore",
+                                        "train --synthetic 9 --seeds 3",
+                                        "train --synthetic 9 extra",
+                                        "serve-check --synthetic 9",
+                                        "serve-check a b --synthetic 9",
+                                        "serve-check a",
+                                        "ladder",
+                                        "ladder --data x",
+                                        "ladder --synthetic 9 --seeds 0"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         cr_expect_eq(run("QEMB %s 2>&1", wrong[i]), 2, "%s: %s", wrong[i], output);
         const char *end = strchr(output, '\n');
@@ -102,10 +116,10 @@ static void write_log(const char *name, int bad, const char *text) {
 Test(dlrm_cli, planted_errors_are_refused_with_line_and_column_or_counted) {
     static const struct {
         const char *text, *place;
-    } faults[] = {{"1\t" COUNTS "\t" IDS_24 "\t40\n", "line 23"},                       /* 39 columns */
-                  {"1\t" COUNTS "\t" IDS_24 "\t40\t50\t60\n", "line 23"},               /* 41 columns */
-                  {"1\t" COUNTS "\t" IDS_24 "\t40\tzebra\n", "line 23, column 40"},     /* no hexadecimal number */
-                  {"7\t" COUNTS "\t" IDS_24 "\t40\t50\n", "line 23, column 1"}};        /* a label of 7 */
+    } faults[] = {{"1\t" COUNTS "\t" IDS_24 "\t40\n", "line 23"},                   /* 39 columns */
+                  {"1\t" COUNTS "\t" IDS_24 "\t40\t50\t60\n", "line 23"},           /* 41 columns */
+                  {"1\t" COUNTS "\t" IDS_24 "\t40\tzebra\n", "line 23, column 40"}, /* no hexadecimal number */
+                  {"7\t" COUNTS "\t" IDS_24 "\t40\t50\n", "line 23, column 1"}};    /* a label of 7 */
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         write_log("log", 23, faults[i].text);
         cr_expect_eq(run("QEMB train " SMALL "--data %s 2>&1", support_path("log")), 1, "%zu: %s", i, output);
@@ -194,11 +208,17 @@ Test(dlrm_cli, a_killed_and_an_interrupted_run_resume_to_the_same_bits) {
     (void)snprintf(c, sizeof c, "%s", support_path("c"));
     cr_assert_eq(run("QEMB train " RUN "--save %s 2>&1", a), 0, "%s", output);
     /* killed as soon as there is something to go on from */
-    cr_expect_neq(run("{ QEMB train " RUN "--save %s --save-every 64 & pid=$!; while [ ! -e %s ]; do sleep 0.01; done; kill -9 $pid; wait $pid; } 2>&1", b, b), 0);
+    cr_expect_neq(run("{ QEMB train " RUN
+                      "--save %s --save-every 64 & pid=$!; while [ ! -e %s ]; do sleep 0.01; done; kill -9 $pid; wait $pid; } 2>&1",
+                      b, b),
+                  0);
     cr_assert_eq(run("QEMB train " RUN "--resume %s --save %s 2>&1", b, b), 0, "%s", output);
     expect_same_file("a", "b");
     /* Ctrl-C: it saves by itself, says so, and ends with 1 */
-    cr_expect_eq(run("{ QEMB train " RUN "--save %s --save-every 64 & pid=$!; while [ ! -e %s ]; do sleep 0.01; done; kill -TERM $pid; wait $pid; } 2>&1", c, c), 1);
+    cr_expect_eq(run("{ QEMB train " RUN
+                     "--save %s --save-every 64 & pid=$!; while [ ! -e %s ]; do sleep 0.01; done; kill -TERM $pid; wait $pid; } 2>&1",
+                     c, c),
+                 1);
     cr_expect(strstr(output, "stopped after") && strstr(output, "--resume"), "%s", output);
     cr_assert_eq(run("QEMB train " RUN "--resume %s --save %s 2>&1", c, c), 0, "%s", output);
     expect_same_file("a", "c");
@@ -233,7 +253,9 @@ Test(dlrm_cli, serve_check_finds_no_difference_after_training_quantised_and_some
 /* ---- the ladder ---------------------------------------------------------------------------------------------------------- */
 
 Test(dlrm_cli, the_ladder_has_every_method_and_its_table_is_that_of_its_lines) {
-    cr_assert_eq(run("QEMB ladder --tables 3 --dim 4 --bottom 5 --top 7 --synthetic 2000 --test-rows 500 --seeds 2 --json >%s", support_path("lines")), 0);
+    cr_assert_eq(run("QEMB ladder --tables 3 --dim 4 --bottom 5 --top 7 --synthetic 2000 --test-rows 500 --seeds 2 --json >%s",
+                     support_path("lines")),
+                 0);
     size_t size = 0;
     char *lines = support_read(support_path("lines"), &size);
     cr_assert_not_null(lines);

@@ -12,10 +12,10 @@
 
 TestSuite(dlrm_model, .init = support_folder_create, .fini = support_folder_remove, .timeout = 300);
 
-#define OK(call)                                                             \
-    do {                                                                     \
-        const qemb_status ok_ = (call);                                      \
-        cr_assert_eq(ok_, QEMB_OK, "%s: %s", #call, dlrm_last_error());      \
+#define OK(call)                                                                                                                           \
+    do {                                                                                                                                   \
+        const qemb_status ok_ = (call);                                                                                                    \
+        cr_assert_eq(ok_, QEMB_OK, "%s: %s", #call, dlrm_last_error());                                                                    \
     } while (0)
 
 enum { TABLES = PLAIN_TABLES, BATCH = 19 };
@@ -52,11 +52,12 @@ static dlrm_device *device_of(const char *name) {
 
 Test(dlrm_model, a_set_of_parameters_that_gives_wrong_products_is_refused_with_its_name) {
     dlrm_device *device = device_of("opencl");
-    const dlrm_gemm_set wrong = {"wrong on purpose",
-                                 {{"Xgemm",
-                                   16,
-                                   {"GEMMK", "KREG", "KWG", "KWI", "MDIMA", "MDIMC", "MWG", "NDIMB", "NDIMC", "NWG", "SA", "SB", "STRM", "STRN", "VWM", "VWN"},
-                                   {1, 1, 16, 1, 1, 1, 16, 1, 1, 8, 0, 0, 0, 0, 4, 8}}}};
+    const dlrm_gemm_set wrong = {
+        "wrong on purpose",
+        {{"Xgemm",
+          16,
+          {"GEMMK", "KREG", "KWG", "KWI", "MDIMA", "MDIMC", "MWG", "NDIMB", "NDIMC", "NWG", "SA", "SB", "STRM", "STRN", "VWM", "VWN"},
+          {1, 1, 16, 1, 1, 1, 16, 1, 1, 8, 0, 0, 0, 0, 4, 8}}}};
     cr_expect_neq(dlrm_gemm_try(device, &wrong), QEMB_OK);
     cr_expect_not_null(strstr(dlrm_last_error(), "CLBlast"), "%s", dlrm_last_error());
     OK(dlrm_gemm_choose(device));
@@ -81,7 +82,11 @@ static void read_layer(const dlrm_model *m, const dlrm_layer *from, plain_layer 
 }
 
 static void read_model(const dlrm_model *m, plain_dlrm *plain) {
-    *plain = (plain_dlrm){.tables = TABLES, .dim = (int)m->config.dim, .bottom = m->bottom.count, .top = m->top.count, .cat = m->config.interaction == DLRM_CAT};
+    *plain = (plain_dlrm){.tables = TABLES,
+                          .dim = (int)m->config.dim,
+                          .bottom = m->bottom.count,
+                          .top = m->top.count,
+                          .cat = m->config.interaction == DLRM_CAT};
     for (int k = 0; k < m->bottom.count; k++) {
         read_layer(m, &m->bottom.layer[k], &plain->layer[0][k]);
     }
@@ -273,7 +278,8 @@ Test(dlrm_model, the_reference_engine_and_opencl_end_with_the_same_file_and_so_d
                           train_and_save("reference", &variants[i], 0, "reference", &sizes[1]),
                           train_and_save("opencl", &variants[i], 7 * BATCH, "resumed", &sizes[2])};
         for (int k = 1; k < 3; k++) {
-            cr_expect(sizes[k] == sizes[0] && memcmp(files[k], files[0], sizes[0]) == 0, "variant %zu: %s", i, k == 1 ? "reference" : "resumed");
+            cr_expect(sizes[k] == sizes[0] && memcmp(files[k], files[0], sizes[0]) == 0, "variant %zu: %s", i,
+                      k == 1 ? "reference" : "resumed");
         }
         for (int k = 0; k < 3; k++) {
             free(files[k]);
@@ -380,8 +386,8 @@ Test(dlrm_model, the_greedy_range_of_a_table_loses_less_than_the_whole_range_whe
         float low = -0.7f, high = 1.0f;
         OK(dlrm_greedy_range(values, N, bits, &low, &high));
         cr_expect(low >= -0.7f && high <= 1.0f && low < high);
-        cr_expect(squared_error(values, N, bits, (double)low, (double)high) <= squared_error(values, N, bits, -0.7, 1.0), "%d bits: %g .. %g", bits,
-                  (double)low, (double)high);
+        cr_expect(squared_error(values, N, bits, (double)low, (double)high) <= squared_error(values, N, bits, -0.7, 1.0),
+                  "%d bits: %g .. %g", bits, (double)low, (double)high);
     }
     float low = 0.5f, high = 0.5f; /* all the same */
     OK(dlrm_greedy_range(values, N, 4, &low, &high));

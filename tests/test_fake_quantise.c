@@ -23,9 +23,11 @@ static void both_ways(const char *device, int dim, qemb_qconfig qconfig, float *
         all[i] = i;
     }
     OK(qemb_context_create(device, &ctx));
-    OK(qemb_embedding_create(ctx, &(qemb_embedding_desc){.num_embeddings = E, .embedding_dim = dim, .qconfig = qconfig, .seed = 3}, &embedding));
+    OK(qemb_embedding_create(ctx, &(qemb_embedding_desc){.num_embeddings = E, .embedding_dim = dim, .qconfig = qconfig, .seed = 3},
+                             &embedding));
     OK(qemb_batch_create(ctx, &batch));
-    OK(qemb_batch_set(batch, qemb_embedding_as_bag(embedding), &(qemb_input){.indices = all, .num_indices = E, .indices_dtype = QEMB_INT32}));
+    OK(qemb_batch_set(batch, qemb_embedding_as_bag(embedding),
+                      &(qemb_input){.indices = all, .num_indices = E, .indices_dtype = QEMB_INT32}));
     OK(qemb_buffer_create(ctx, bytes, &a));
     OK(qemb_buffer_create(ctx, bytes, &b));
     OK(qemb_embedding_forward(embedding, batch, b)); /* so that there is state to catch up with */

@@ -118,10 +118,11 @@ static void run(const char *device, const char *label) {
     torture_report report = {0};
     const walk start = {.device = device, .folder = support_path("."), .opencl = strcmp(device, "reference") != 0};
     torture(&start, &memory_faults, &(torture_bounds){full || !start.opencl ? 1 : 5, 1, true}, &report);
-    (void)printf("%s: %lld failed allocations, %lld refused, %lld absorbed, %lld contexts lost, %lld walks\n", label, (long long)report.injected,
-                 (long long)report.refused, (long long)report.absorbed, (long long)report.lost, (long long)report.walks);
-    scoreboard("R6", report.harmed == 0, label, "%lld failed allocations survived, %lld harmed", (long long)(report.injected - report.harmed),
-               (long long)report.harmed);
+    (void)printf("%s: %lld failed allocations, %lld refused, %lld absorbed, %lld contexts lost, %lld walks\n", label,
+                 (long long)report.injected, (long long)report.refused, (long long)report.absorbed, (long long)report.lost,
+                 (long long)report.walks);
+    scoreboard("R6", report.harmed == 0, label, "%lld failed allocations survived, %lld harmed",
+               (long long)(report.injected - report.harmed), (long long)report.harmed);
     scoreboard("R28", report.harmed == 0, label, "right after %lld failed allocations", (long long)report.injected);
     cr_assert_eq(report.harmed, 0, "%lld times harmed:%s", (long long)report.harmed, report.text);
     cr_assert_gt(report.injected, 100);
@@ -129,11 +130,13 @@ static void run(const char *device, const char *label) {
 
 TestSuite(fault_memory, .init = support_folder_create, .fini = support_folder_remove);
 
-Test(fault_memory, reference, .timeout = 1200, .description = "fault_memory: any allocation fails on the reference engine: NOMEM, unchanged, no leak") {
+Test(fault_memory, reference, .timeout = 1200,
+     .description = "fault_memory: any allocation fails on the reference engine: NOMEM, unchanged, no leak") {
     run("reference", "reference engine");
 }
 
-Test(fault_memory, opencl, .timeout = 1200, .description = "fault_memory: any allocation of the library fails on OpenCL: NOMEM, unchanged, no leak") {
+Test(fault_memory, opencl, .timeout = 1200,
+     .description = "fault_memory: any allocation of the library fails on OpenCL: NOMEM, unchanged, no leak") {
     layer = support_layer_open();
     run("opencl", "OpenCL engine");
 }

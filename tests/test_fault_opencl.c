@@ -90,8 +90,8 @@ static void run(const char *label, const char *family) {
     torture(&start, &opencl_faults, &bounds, &report);
     (void)printf("%s: %lld faults, %lld refused, %lld absorbed, %lld contexts lost, %lld walks\n", label, (long long)report.injected,
                  (long long)report.refused, (long long)report.absorbed, (long long)report.lost, (long long)report.walks);
-    scoreboard("R5", report.harmed == 0, label, "%lld faults of OpenCL calls survived, %lld harmed", (long long)(report.injected - report.harmed),
-               (long long)report.harmed);
+    scoreboard("R5", report.harmed == 0, label, "%lld faults of OpenCL calls survived, %lld harmed",
+               (long long)(report.injected - report.harmed), (long long)report.harmed);
     scoreboard("R28", report.harmed == 0, label, "right after %lld faults of OpenCL calls", (long long)report.injected);
     cr_assert_eq(report.harmed, 0, "%lld times harmed:%s", (long long)report.harmed, report.text);
     cr_assert_gt(report.injected, full ? 10000 : family ? 50 : 200);
@@ -101,7 +101,8 @@ Test(fault_opencl, gpu_family, .timeout = 3600, .description = "fault_opencl: th
     run("OpenCL, GPU family", "gpu");
 }
 
-Test(fault_opencl, cpu_family, .timeout = 3600, .description = "fault_opencl: any call fails, any code, once or for good: refused, unchanged or lost, no leak") {
+Test(fault_opencl, cpu_family, .timeout = 3600,
+     .description = "fault_opencl: any call fails, any code, once or for good: refused, unchanged or lost, no leak") {
     run("OpenCL, CPU family", NULL);
 }
 
@@ -113,7 +114,8 @@ static float probe(qemb_context *ctx) {
     qemb_batch *batch = NULL;
     qemb_buffer *buffer = NULL;
     qemb_optimizer *sgd = NULL;
-    const qemb_embedding_bag_desc d = {.num_embeddings = 7, .embedding_dim = 11, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit(), .seed = 2};
+    const qemb_embedding_bag_desc d = {
+        .num_embeddings = 7, .embedding_dim = 11, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit(), .seed = 2};
     qemb_status st = qemb_embedding_bag_create(ctx, &d, &bag);
     st = st == QEMB_OK ? qemb_batch_create(ctx, &batch) : st;
     st = st == QEMB_OK ? qemb_buffer_create(ctx, sizeof out, &buffer) : st;
@@ -138,7 +140,8 @@ static float probe(qemb_context *ctx) {
     return sum;
 }
 
-Test(fault_opencl, odd_devices, .timeout = 600, .description = "fault_opencl: a device that tells odd things of itself, the same bits or a refusal") {
+Test(fault_opencl, odd_devices, .timeout = 600,
+     .description = "fault_opencl: a device that tells odd things of itself, the same bits or a refusal") {
     static const struct {
         cl_uint question;
         uint64_t answers[5];
@@ -157,7 +160,8 @@ Test(fault_opencl, odd_devices, .timeout = 600, .description = "fault_opencl: a 
     cr_assert(want == want);
     int right_ones = 0, refused = 0;
     const char *nightly = getenv("QEMB_NIGHTLY");
-    const size_t questions = nightly && strcmp(nightly, "1") == 0 ? sizeof odd / sizeof *odd : 4; /* the last two are answered by other kernels */
+    const size_t questions =
+        nightly && strcmp(nightly, "1") == 0 ? sizeof odd / sizeof *odd : 4; /* the last two are answered by other kernels */
     for (size_t q = 0; q < questions; q++) {
         for (int a = 0; a < 5; a++) {
             ctx = NULL;
@@ -168,8 +172,8 @@ Test(fault_opencl, odd_devices, .timeout = 600, .description = "fault_opencl: a 
             layer->fake_param = 0;
             right_ones += got == want;
             refused += got != got;
-            cr_expect(got == want || got != got, "question %#x answered by %#llx: %g, want %g", odd[q].question, (unsigned long long)odd[q].answers[a],
-                      (double)got, (double)want);
+            cr_expect(got == want || got != got, "question %#x answered by %#llx: %g, want %g", odd[q].question,
+                      (unsigned long long)odd[q].answers[a], (double)got, (double)want);
             cr_expect(got == got || strlen(qemb_last_error()) > 10, "a refusal has a sentence");
             qemb_context_destroy(ctx);
             cr_expect_null(leaks(), "objects are left");
@@ -179,7 +183,8 @@ Test(fault_opencl, odd_devices, .timeout = 600, .description = "fault_opencl: a 
     cr_assert(right_ones >= 10 && refused >= 2);
 }
 
-Test(fault_opencl, build_logs, .timeout = 300, .description = "fault_opencl: kernels do not build and the log is empty, huge or without an end: BUILD, and a sentence") {
+Test(fault_opencl, build_logs, .timeout = 300,
+     .description = "fault_opencl: kernels do not build and the log is empty, huge or without an end: BUILD, and a sentence") {
     for (int log = FAULT_LOG_UNENDED; log <= FAULT_LOG_HUGE; log++) {
         for (int k = 1; k <= 3; k += 2) { /* the first build of a context, and the first of a module */
             qemb_context *ctx = NULL;

@@ -73,9 +73,9 @@ static void replay(const char *folder, int (*target)(const uint8_t *, size_t)) {
     cr_expect_geq(files, 5, "%s holds %d files", folder, files);
 }
 
-#define REPLAY(target)                                  \
-    Test(fuzz, target##_keeps_its_promises, .timeout = 300) { \
-        replay("tests/fuzz/corpus/" #target, fuzz_##target);  \
+#define REPLAY(target)                                                                                                                     \
+    Test(fuzz, target##_keeps_its_promises, .timeout = 300) {                                                                              \
+        replay("tests/fuzz/corpus/" #target, fuzz_##target);                                                                               \
     }
 REPLAY(safetensors)
 REPLAY(npy)

@@ -69,11 +69,14 @@ static void expected(const world *w, float *out) {
     qemb_buffer *buffer;
     OK(qemb_context_create("reference", &ctx));
     OK(qemb_embedding_bag_create(
-        ctx, &(qemb_embedding_bag_desc){.num_embeddings = E, .embedding_dim = D, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit(), .weight = w->values},
+        ctx,
+        &(qemb_embedding_bag_desc){
+            .num_embeddings = E, .embedding_dim = D, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit(), .weight = w->values},
         &bag));
     OK(qemb_batch_create(ctx, &batch));
-    OK(qemb_batch_set(batch, bag,
-                      &(qemb_input){.indices = w->ids, .num_indices = N, .indices_dtype = QEMB_INT32, .offsets = w->offsets, .num_offsets = B}));
+    OK(qemb_batch_set(
+        batch, bag,
+        &(qemb_input){.indices = w->ids, .num_indices = N, .indices_dtype = QEMB_INT32, .offsets = w->offsets, .num_offsets = B}));
     OK(qemb_buffer_create(ctx, B * D * sizeof(float), &buffer));
     OK(qemb_embedding_bag_forward(bag, batch, buffer));
     OK(qemb_buffer_read(buffer, 0, B * D * sizeof(float), out));
@@ -99,7 +102,9 @@ static void forward_behind_event(cl_command_queue_properties properties) {
     OK(qemb_buffer_from_cl(ctx, w.indices, INDEX_AT, N, sizeof(int32_t), &indices));
     OK(qemb_buffer_from_cl(ctx, w.out, OUT_AT, B * D, sizeof(float), &out));
     OK(qemb_embedding_bag_create(
-        ctx, &(qemb_embedding_bag_desc){.num_embeddings = E, .embedding_dim = D, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit(), .weight_buffer = weight},
+        ctx,
+        &(qemb_embedding_bag_desc){
+            .num_embeddings = E, .embedding_dim = D, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit(), .weight_buffer = weight},
         &bag));
     OK(qemb_batch_create(ctx, &batch));
     for (int i = 0; i < OUT_AT + B * D + 1; i++) {
@@ -111,7 +116,8 @@ static void forward_behind_event(cl_command_queue_properties properties) {
     CL(error);
     CL(clEnqueueWriteBuffer(w.queue, w.indices, CL_FALSE, INDEX_AT * sizeof(int32_t), sizeof w.ids, w.ids, 1, &gate, &written));
     OK(qemb_context_cl_wait(ctx, 1, &written));
-    OK(qemb_batch_set_device(batch, bag, &(qemb_device_input){.indices = indices, .num_indices = N, .indices_dtype = QEMB_INT32, .columns = L}));
+    OK(qemb_batch_set_device(batch, bag,
+                             &(qemb_device_input){.indices = indices, .num_indices = N, .indices_dtype = QEMB_INT32, .columns = L}));
     OK(qemb_embedding_bag_forward(bag, batch, out));
     OK(qemb_context_cl_event(ctx, &done));
     cl_int state = CL_COMPLETE;

@@ -36,8 +36,9 @@ static void expect_same_table(const char *what, qemb_packed *a, qemb_packed *b, 
     qemb_packed_table d, e;
     OK(qemb_packed_get_table(a, t, &d));
     OK(qemb_packed_get_table(b, t, &e));
-    cr_assert(strcmp(d.name, e.name) == 0 && d.num_rows == e.num_rows && d.rows_bytes == e.rows_bytes && d.qparams_bytes == e.qparams_bytes &&
-                  d.has_padding_idx == e.has_padding_idx && d.padding_idx == e.padding_idx && d.has_max_norm == e.has_max_norm && d.max_norm == e.max_norm,
+    cr_assert(strcmp(d.name, e.name) == 0 && d.num_rows == e.num_rows && d.rows_bytes == e.rows_bytes &&
+                  d.qparams_bytes == e.qparams_bytes && d.has_padding_idx == e.has_padding_idx && d.padding_idx == e.padding_idx &&
+                  d.has_max_norm == e.has_max_norm && d.max_norm == e.max_norm,
               "%s: table %d '%s' is described otherwise", what, t, e.name);
     const bool planar = d.format.layout == QEMB_LAYOUT_PLANAR;
     unsigned char *bytes[4];
@@ -46,8 +47,8 @@ static void expect_same_table(const char *what, qemb_packed *a, qemb_packed *b, 
         bytes[2 * k + 1] = malloc((size_t)d.qparams_bytes + 1);
         OK(qemb_packed_read_rows(k ? b : a, t, 0, d.num_rows, bytes[2 * k], planar ? bytes[2 * k + 1] : NULL));
     }
-    cr_expect(memcmp(bytes[0], bytes[2], (size_t)d.rows_bytes) == 0 && memcmp(bytes[1], bytes[3], (size_t)d.qparams_bytes) == 0, "%s: bytes of table %d", what,
-              t);
+    cr_expect(memcmp(bytes[0], bytes[2], (size_t)d.rows_bytes) == 0 && memcmp(bytes[1], bytes[3], (size_t)d.qparams_bytes) == 0,
+              "%s: bytes of table %d", what, t);
     for (int k = 0; k < 4; k++) {
         free(bytes[k]);
     }
@@ -64,12 +65,21 @@ static qemb_embedding_bag *module_of(qemb_context *ctx, int32_t bits, qemb_obser
     qemb_batch *batch = NULL;
     qemb_buffer *out = NULL;
     for (int t = 0; t < 3; t++) {
-        d[t] = (qemb_table_desc){.num_embeddings = rows[t], .embedding_dim = dims[t], .seed = 5 + (uint64_t)t, .name = names[t], .has_padding_idx = t == 0,
-                                 .padding_idx = t == 0 ? 3 : 0, .has_max_norm = t == 1, .max_norm = t == 1 ? 2.5f : 0.0f,
+        d[t] = (qemb_table_desc){.num_embeddings = rows[t],
+                                 .embedding_dim = dims[t],
+                                 .seed = 5 + (uint64_t)t,
+                                 .name = names[t],
+                                 .has_padding_idx = t == 0,
+                                 .padding_idx = t == 0 ? 3 : 0,
+                                 .has_max_norm = t == 1,
+                                 .max_norm = t == 1 ? 2.5f : 0.0f,
                                  .qconfig = {.quant_max = (1 << bits) - 1, .observer = observer, .averaging_constant = 0.5f}};
     }
     OK(qemb_embedding_bag_collection_create(
-        ctx, &(qemb_collection_desc){.tables = d, .num_tables = 3, .feature_table = features, .num_features = 4, .options = {.mode = QEMB_MODE_SUM}}, &bag));
+        ctx,
+        &(qemb_collection_desc){
+            .tables = d, .num_tables = 3, .feature_table = features, .num_features = 4, .options = {.mode = QEMB_MODE_SUM}},
+        &bag));
     for (int i = 0; i < 4 * 7; i++) {
         indices[i] = i % 13;
         offsets[i] = i;
@@ -118,7 +128,8 @@ Test(io_convert, a_saved_module_becomes_what_packing_it_gives_with_its_features_
         qemb_packed *through = load(ctx, support_path("packed"));
         OK(qemb_packed_get_info(direct, &a));
         OK(qemb_packed_get_info(through, &b));
-        cr_expect(a.num_features == b.num_features && a.output_dim == b.output_dim && a.options.mode == b.options.mode && a.pooled == b.pooled);
+        cr_expect(a.num_features == b.num_features && a.output_dim == b.output_dim && a.options.mode == b.options.mode &&
+                  a.pooled == b.pooled);
         for (int32_t i = 0; i < a.num_features; i++) {
             cr_expect_eq(qemb_packed_feature_table(direct, i), qemb_packed_feature_table(through, i));
         }
@@ -152,6 +163,7 @@ static bool stop(void *user, int64_t done, int64_t total) {
     return done > total;
 }
 
+/* clang-format off */
 Test(io_convert, a_table_larger_than_a_piece_passes_in_pieces_with_the_same_bytes, .timeout = 120) {
     enum { ROWS = 140009, DIM = 61 }; /* 34 MB: one piece and a bit */
     qemb_context *ctx = NULL;
@@ -187,6 +199,7 @@ Test(io_convert, a_table_larger_than_a_piece_passes_in_pieces_with_the_same_byte
     free(weight);
     qemb_context_destroy(ctx);
 }
+/* clang-format on */
 
 Test(io_convert, rows_and_files_that_cannot_be_packed_are_refused_with_file_tensor_and_row) {
     enum { ROWS = 31, DIM = 11 };
@@ -198,8 +211,9 @@ Test(io_convert, rows_and_files_that_cannot_be_packed_are_refused_with_file_tens
     qemb_convert_desc desc = {.prefix = "emb_l.", .format = {.layout = QEMB_LAYOUT_FBGEMM, .bits = 4}};
     foreign(support_path("f"), weight, ROWS, DIM);
     cr_expect_eq(convert(ctx, support_path("f"), &desc, support_path("p")), QEMB_ERR_NONFINITE);
-    cr_expect(strstr(qemb_last_error(), support_path("f")) && strstr(qemb_last_error(), "emb_l.0.weight") && strstr(qemb_last_error(), "row 7"), "%s",
-              qemb_last_error());
+    cr_expect(strstr(qemb_last_error(), support_path("f")) && strstr(qemb_last_error(), "emb_l.0.weight") &&
+                  strstr(qemb_last_error(), "row 7"),
+              "%s", qemb_last_error());
     weight[7 * DIM + 3] = 3e6f;
     foreign(support_path("f"), weight, ROWS, DIM);
     cr_expect_eq(convert(ctx, support_path("f"), &desc, support_path("p")), QEMB_ERR_RANGE);

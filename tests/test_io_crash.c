@@ -193,7 +193,10 @@ static unsigned next(unsigned *seed) {
 
 static model model_of(unsigned number) {
     unsigned seed = number * 2654435761u + 1;
-    model m = {.seed = number, .tensors = (int)(next(&seed) % (MOST_TENSORS + 1)), .texts = (int)(next(&seed) % 3), .pieces = 1 + (int)(next(&seed) % 3)};
+    model m = {.seed = number,
+               .tensors = (int)(next(&seed) % (MOST_TENSORS + 1)),
+               .texts = (int)(next(&seed) % 3),
+               .pieces = 1 + (int)(next(&seed) % 3)};
     for (int k = 0; k < m.tensors; k++) {
         m.bytes[k] = next(&seed) % 5 == 0 ? 0 : (int64_t)(next(&seed) % MOST_BYTES);
     }
@@ -273,7 +276,8 @@ static int64_t points, harmed;
 
 /* ---- errors ------------------------------------------------------------------------------------------------------------------------------------ */
 
-Test(io_crash, errors_of_writing, .timeout = 600, .description = "io_crash: any call of a save fails or falls short, the old file or the new one, no other and no open file") {
+Test(io_crash, errors_of_writing, .timeout = 600,
+     .description = "io_crash: any call of a save fails or falls short, the old file or the new one, no other and no open file") {
     static const int errors[] = {ENOSPC, EIO, EDQUOT, EROFS, EMFILE, EINTR, EACCES};
     qemb_status st = QEMB_OK;
     for (unsigned number = 1; number <= (nightly() ? 60u : 6u); number++) {
@@ -292,8 +296,8 @@ Test(io_crash, errors_of_writing, .timeout = 600, .description = "io_crash: any 
                 }
                 const int generation = load(path, &m, &st);
                 points++;
-                cr_expect(generation == 2 || (generation == 1 && said != QEMB_OK), "model %u, %s fails with %s: %s, generation %d", number, control.last,
-                          fall_short ? "fewer bytes" : strerror(errors[e]), qemb_status_name(said), generation);
+                cr_expect(generation == 2 || (generation == 1 && said != QEMB_OK), "model %u, %s fails with %s: %s, generation %d", number,
+                          control.last, fall_short ? "fewer bytes" : strerror(errors[e]), qemb_status_name(said), generation);
                 cr_expect(said == QEMB_OK || said == QEMB_ERR_IO, "%s", qemb_status_name(said));
                 cr_expect(!fall_short || said == QEMB_OK, "a short write goes on: %s", qemb_last_error());
                 cr_expect_eq(support_count_files(".tmp."), 0, "model %u, %s: a file is left", number, control.last);
@@ -302,10 +306,12 @@ Test(io_crash, errors_of_writing, .timeout = 600, .description = "io_crash: any 
             }
         }
     }
-    scoreboard("R7", harmed == 0, "errors of write, fsync, rename, open, close", "%lld failing calls of a save, %lld third states", (long long)points, (long long)harmed);
+    scoreboard("R7", harmed == 0, "errors of write, fsync, rename, open, close", "%lld failing calls of a save, %lld third states",
+               (long long)points, (long long)harmed);
 }
 
-Test(io_crash, errors_of_reading, .timeout = 300, .description = "io_crash: any call of a load fails, falls short or is interrupted: a status, or the right bytes") {
+Test(io_crash, errors_of_reading, .timeout = 300,
+     .description = "io_crash: any call of a load fails, falls short or is interrupted: a status, or the right bytes") {
     static const int errors[] = {EIO, EINTR, EMFILE, EACCES};
     qemb_status st = QEMB_OK;
     int64_t refused = 0, fine = 0;
@@ -326,8 +332,8 @@ Test(io_crash, errors_of_reading, .timeout = 300, .description = "io_crash: any 
                 }
                 const bool closing = strcmp(control.last, "close") == 0; /* all has been read by then */
                 const bool goes_on = fall_short || errors[e % 4] == EINTR || closing;
-                cr_expect(generation == 1 || (st == QEMB_ERR_IO && !goes_on), "model %u, %s fails: %s (%s)", number, control.last, qemb_status_name(st),
-                          qemb_last_error());
+                cr_expect(generation == 1 || (st == QEMB_ERR_IO && !goes_on), "model %u, %s fails: %s (%s)", number, control.last,
+                          qemb_status_name(st), qemb_last_error());
                 cr_expect_eq(open_files(), before, "model %u, %s: a file is open", number, control.last);
                 cr_expect_eq(load(path, &m, &st), 1, "the next load is right");
                 refused += generation == 0;
@@ -341,7 +347,8 @@ Test(io_crash, errors_of_reading, .timeout = 300, .description = "io_crash: any 
 
 /* ---- kills --------------------------------------------------------------------------------------------------------------------------------------- */
 
-Test(io_crash, kills, .timeout = 900, .description = "io_crash: the writer is killed before, within and after every call: the old file or the new one") {
+Test(io_crash, kills, .timeout = 900,
+     .description = "io_crash: the writer is killed before, within and after every call: the old file or the new one") {
     int64_t killed = 0, third = 0;
     qemb_status st = QEMB_OK;
     for (unsigned number = 1; number <= (nightly() ? 150u : 4u); number++) {
@@ -422,7 +429,8 @@ static int64_t third_states(const model *m, int end, const void *old, size_t old
     return third;
 }
 
-Test(io_crash, power_is_lost, .timeout = 900, .description = "io_crash: power is lost after any call and what was not synced is partly there: the old file or the new one") {
+Test(io_crash, power_is_lost, .timeout = 900,
+     .description = "io_crash: power is lost after any call and what was not synced is partly there: the old file or the new one") {
     int64_t found = 0;
     for (unsigned number = 1; number <= (nightly() ? 400u : 25u); number++) {
         const model m = model_of(number);
@@ -450,6 +458,7 @@ Test(io_crash, power_is_lost, .timeout = 900, .description = "io_crash: power is
     }
     cr_assert_gt(found, 0, "without its syncs a save leaves third things, and this test sees them");
     (void)printf("%lld crash points\n", (long long)points);
-    scoreboard("R7", harmed == 0, "power lost after every call", "%lld states of the disk, %lld third states", (long long)points, (long long)harmed);
+    scoreboard("R7", harmed == 0, "power lost after every call", "%lld states of the disk, %lld third states", (long long)points,
+               (long long)harmed);
     cr_assert_gt(points, nightly() ? 10000 : 500);
 }

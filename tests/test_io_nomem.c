@@ -178,9 +178,10 @@ static qemb_status save_state(void) {
     world w = {0};
     qemb_status st = begin(&w);
     if (st == QEMB_OK && (st = qemb_packed_create(w.bag, &four, &w.packed)) == QEMB_OK && (st = qemb_saver_create(&w.saver)) == QEMB_OK &&
-        (st = qemb_saver_add_module(w.saver, "m.", w.bag)) == QEMB_OK && (st = qemb_saver_add_optimizer(w.saver, "o.", w.optimizer)) == QEMB_OK &&
-        (st = qemb_saver_add_packed(w.saver, "p.", w.packed)) == QEMB_OK && (st = qemb_saver_add_tensor(w.saver, &tensor, values)) == QEMB_OK &&
-        (st = qemb_saver_add_text(w.saver, "a", "b")) == QEMB_OK) {
+        (st = qemb_saver_add_module(w.saver, "m.", w.bag)) == QEMB_OK &&
+        (st = qemb_saver_add_optimizer(w.saver, "o.", w.optimizer)) == QEMB_OK &&
+        (st = qemb_saver_add_packed(w.saver, "p.", w.packed)) == QEMB_OK &&
+        (st = qemb_saver_add_tensor(w.saver, &tensor, values)) == QEMB_OK && (st = qemb_saver_add_text(w.saver, "a", "b")) == QEMB_OK) {
         st = qemb_saver_write(w.saver, support_path("state"));
     }
     end(&w);
@@ -190,8 +191,8 @@ static qemb_status save_state(void) {
 static qemb_status load_state(void) {
     world w = {0};
     qemb_status st = begin(&w);
-    if (st == QEMB_OK && (st = qemb_safetensors_open(support_path("state"), &w.file)) == QEMB_OK && (st = qemb_load_module(w.file, "m.", w.bag)) == QEMB_OK &&
-        (st = qemb_load_optimizer(w.file, "o.", w.optimizer)) == QEMB_OK) {
+    if (st == QEMB_OK && (st = qemb_safetensors_open(support_path("state"), &w.file)) == QEMB_OK &&
+        (st = qemb_load_module(w.file, "m.", w.bag)) == QEMB_OK && (st = qemb_load_optimizer(w.file, "o.", w.optimizer)) == QEMB_OK) {
         st = qemb_load_packed(w.ctx, w.file, "p.", QEMB_LOAD_VERIFY, &w.packed);
     }
     end(&w);

@@ -48,18 +48,29 @@ static qemb_packed *make(qemb_context *ctx, const qemb_packed_format *format, bo
     qemb_embedding_bag *bag = NULL;
     qemb_packed *packed = NULL;
     for (int32_t t = 0; t < TABLES; t++) {
-        d[t] = (qemb_table_desc){.num_embeddings = rows_of[t], .embedding_dim = dim_of[t], .qconfig = qemb_qconfig_8bit(), .seed = 3 + (uint64_t)t,
-                                 .name = names[t], .has_padding_idx = t == 1, .padding_idx = t == 1 ? 4 : 0, .has_max_norm = t == 2,
+        d[t] = (qemb_table_desc){.num_embeddings = rows_of[t],
+                                 .embedding_dim = dim_of[t],
+                                 .qconfig = qemb_qconfig_8bit(),
+                                 .seed = 3 + (uint64_t)t,
+                                 .name = names[t],
+                                 .has_padding_idx = t == 1,
+                                 .padding_idx = t == 1 ? 4 : 0,
+                                 .has_max_norm = t == 2,
                                  .max_norm = t == 2 ? 1.75f : 0.0f};
     }
     for (int32_t r = 0; r < 53; r++) {
         map[r] = r % 3 ? r - r / 3 - 1 : -1;
     }
-    OK(qemb_embedding_bag_collection_create(ctx, &(qemb_collection_desc){.tables = d, .num_tables = TABLES, .feature_table = features, .num_features = 4,
-                                                                          .options = {.mode = QEMB_MODE_SUM, .include_last_offset = true}},
+    OK(qemb_embedding_bag_collection_create(ctx,
+                                            &(qemb_collection_desc){.tables = d,
+                                                                    .num_tables = TABLES,
+                                                                    .feature_table = features,
+                                                                    .num_features = 4,
+                                                                    .options = {.mode = QEMB_MODE_SUM, .include_last_offset = true}},
                                             &bag));
     const int32_t *const maps[TABLES] = {NULL, NULL, pruned ? map : NULL};
-    OK(qemb_packed_create(bag, &(qemb_packed_desc){.format = *format, .method = QEMB_PACK_MINMAX, .row_map = pruned ? maps : NULL}, &packed));
+    OK(qemb_packed_create(bag, &(qemb_packed_desc){.format = *format, .method = QEMB_PACK_MINMAX, .row_map = pruned ? maps : NULL},
+                          &packed));
     qemb_embedding_bag_destroy(bag);
     return packed;
 }
@@ -101,8 +112,13 @@ static int64_t serve(qemb_context *ctx, qemb_packed *packed, float *out) {
     const size_t bytes = (size_t)(BAGS * info.output_dim) * sizeof(float);
     OK(qemb_batch_create(ctx, &batch));
     OK(qemb_buffer_create(ctx, bytes, &buffer));
-    const qemb_input input = {.indices = indices, .num_indices = 4 * BAGS * LOOKUPS, .indices_dtype = QEMB_INT32, .offsets = offsets,
-                              .num_offsets = 4 * BAGS + 1, .per_sample_weights = weights, .num_per_sample_weights = 4 * BAGS * LOOKUPS};
+    const qemb_input input = {.indices = indices,
+                              .num_indices = 4 * BAGS * LOOKUPS,
+                              .indices_dtype = QEMB_INT32,
+                              .offsets = offsets,
+                              .num_offsets = 4 * BAGS + 1,
+                              .per_sample_weights = weights,
+                              .num_per_sample_weights = 4 * BAGS * LOOKUPS};
     OK(qemb_packed_batch_set(packed, batch, &input));
     OK(qemb_packed_forward(packed, batch, buffer, QEMB_FLOAT32));
     OK(qemb_buffer_read(buffer, 0, bytes, out));
@@ -120,15 +136,16 @@ static void expect_same(const char *what, qemb_context *ctx, qemb_packed *a, qem
         unsigned char rows[2][53 * 32], plane[2][53 * 8];
         OK(qemb_packed_get_table(a, t, &d));
         OK(qemb_packed_get_table(b, t, &e));
-        cr_expect(strcmp(d.name, e.name) == 0 && d.num_embeddings == e.num_embeddings && d.num_rows == e.num_rows && d.has_padding_idx == e.has_padding_idx &&
-                      d.padding_idx == e.padding_idx && d.has_max_norm == e.has_max_norm && d.max_norm == e.max_norm && d.norm_type == e.norm_type &&
-                      memcmp(&d.format, &e.format, sizeof d.format) == 0 && (d.row_map != NULL) == (e.row_map != NULL),
+        cr_expect(strcmp(d.name, e.name) == 0 && d.num_embeddings == e.num_embeddings && d.num_rows == e.num_rows &&
+                      d.has_padding_idx == e.has_padding_idx && d.padding_idx == e.padding_idx && d.has_max_norm == e.has_max_norm &&
+                      d.max_norm == e.max_norm && d.norm_type == e.norm_type && memcmp(&d.format, &e.format, sizeof d.format) == 0 &&
+                      (d.row_map != NULL) == (e.row_map != NULL),
                   "%s: table %d is described otherwise", what, t);
         const bool planar = d.format.layout == QEMB_LAYOUT_PLANAR;
         OK(qemb_packed_read_rows(a, t, 0, d.num_rows, rows[0], planar ? plane[0] : NULL));
         OK(qemb_packed_read_rows(b, t, 0, d.num_rows, rows[1], planar ? plane[1] : NULL));
-        cr_expect(memcmp(rows[0], rows[1], (size_t)d.rows_bytes) == 0 && memcmp(plane[0], plane[1], (size_t)d.qparams_bytes) == 0, "%s: bytes of table %d",
-                  what, t);
+        cr_expect(memcmp(rows[0], rows[1], (size_t)d.rows_bytes) == 0 && memcmp(plane[0], plane[1], (size_t)d.qparams_bytes) == 0,
+                  "%s: bytes of table %d", what, t);
     }
 }
 
@@ -179,15 +196,18 @@ static void make_sparse(const char *path, int64_t rows) {
     char header[2048];
     char text[2][512];
     (void)snprintf(text[0], sizeof text[0],
-                   "\"qemb_packed\":\"version=1 tables=1 output_dim=16 mode=sum pooled=1 include_last_offset=0 scale_grad_by_freq=0 sparse=0 features=\"");
+                   "\"qemb_packed\":\"version=1 tables=1 output_dim=16 mode=sum pooled=1 include_last_offset=0 scale_grad_by_freq=0 "
+                   "sparse=0 features=\"");
     (void)snprintf(text[1], sizeof text[1],
-                   "\"qemb_packed.0\":\"version=1 layout=planar bits=4 qparams=bf16 symmetric=0 row_alignment=0 num_embeddings=%lld embedding_dim=16 num_rows=%lld "
+                   "\"qemb_packed.0\":\"version=1 layout=planar bits=4 qparams=bf16 symmetric=0 row_alignment=0 num_embeddings=%lld "
+                   "embedding_dim=16 num_rows=%lld "
                    "pruned=0 has_padding_idx=0 padding_idx=0 has_max_norm=0 max_norm=0 norm_type=2 name=t\"",
                    (long long)rows, (long long)rows);
-    const int n = snprintf(header, sizeof header,
-                           "{\"__metadata__\":{%s,%s},\"t.qparams\":{\"dtype\":\"BF16\",\"shape\":[%lld,2],\"data_offsets\":[0,%lld]},"
-                           "\"t.rows\":{\"dtype\":\"U8\",\"shape\":[%lld,8],\"data_offsets\":[%lld,%lld]}}",
-                           text[0], text[1], (long long)rows, (long long)rows * 4, (long long)rows, (long long)rows * 4, (long long)rows * 12);
+    const int n =
+        snprintf(header, sizeof header,
+                 "{\"__metadata__\":{%s,%s},\"t.qparams\":{\"dtype\":\"BF16\",\"shape\":[%lld,2],\"data_offsets\":[0,%lld]},"
+                 "\"t.rows\":{\"dtype\":\"U8\",\"shape\":[%lld,8],\"data_offsets\":[%lld,%lld]}}",
+                 text[0], text[1], (long long)rows, (long long)rows * 4, (long long)rows, (long long)rows * 4, (long long)rows * 12);
     unsigned char prefix[8] = {(unsigned char)(n & 255), (unsigned char)(n >> 8)};
     FILE *f = fopen(path, "wb");
     cr_assert(f && fwrite(prefix, 8, 1, f) == 1 && fwrite(header, (size_t)n, 1, f) == 1 && fclose(f) == 0);
@@ -303,9 +323,16 @@ static char *smaller_file(qemb_context *ctx, const qemb_packed_format *format, s
     if (at_night()) {
         return small_file(ctx, format, true, count);
     }
-    OK(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){.num_embeddings = 7, .embedding_dim = 11, .qconfig = qemb_qconfig_8bit(), .seed = 3,
-                                                                  .name = "user", .has_padding_idx = true, .padding_idx = 4, .has_max_norm = true,
-                                                                  .max_norm = 1.75f},
+    OK(qemb_embedding_bag_create(ctx,
+                                 &(qemb_embedding_bag_desc){.num_embeddings = 7,
+                                                            .embedding_dim = 11,
+                                                            .qconfig = qemb_qconfig_8bit(),
+                                                            .seed = 3,
+                                                            .name = "user",
+                                                            .has_padding_idx = true,
+                                                            .padding_idx = 4,
+                                                            .has_max_norm = true,
+                                                            .max_norm = 1.75f},
                                  &bag));
     OK(qemb_packed_create(bag, &(qemb_packed_desc){.format = *format, .method = QEMB_PACK_MINMAX, .row_map = maps}, &packed));
     save(packed, "p.", support_path("whole"));
@@ -379,8 +406,8 @@ Test(io_packed, every_bit_of_the_header_flipped_is_refused_or_changes_a_name_or_
         tried++;
     }
     cr_expect(refused > survived);
-    cr_log_info("%lld flips: %lld refused, %lld changed a name or a text; slowest %.1f ms", (long long)tried, (long long)refused, (long long)survived,
-                slowest * 1e3);
+    cr_log_info("%lld flips: %lld refused, %lld changed a name or a text; slowest %.1f ms", (long long)tried, (long long)refused,
+                (long long)survived, slowest * 1e3);
     (void)close(fd);
     free(bytes);
     qemb_context_destroy(ctx);
@@ -431,14 +458,16 @@ static const hostile texts[] = {
     {"HF-C a table's name that is not there", "name=user", "name=nobody", QEMB_ERR_ARG},
     {"HF-C two tables of one name", "name=item", "name=user", QEMB_ERR_SHAPE},
     {"HF-C a name that climbs folders", "name=user", "name=../user", QEMB_ERR_ARG},
-    {"HF-C rows that wrap", "num_embeddings=31 embedding_dim=11 num_rows=31", "num_embeddings=4611686018427387904 embedding_dim=11 num_rows=31", QEMB_ERR_CORRUPT},
+    {"HF-C rows that wrap", "num_embeddings=31 embedding_dim=11 num_rows=31",
+     "num_embeddings=4611686018427387904 embedding_dim=11 num_rows=31", QEMB_ERR_CORRUPT},
     {"HF-C rows that wrap with their bytes", "num_embeddings=31 embedding_dim=11 num_rows=31",
      "num_embeddings=2305843009213693951 embedding_dim=11 num_rows=2305843009213693951", QEMB_ERR_SHAPE},
     {"HF-C no rows", "num_embeddings=31", "num_embeddings=0", QEMB_ERR_CORRUPT},
     {"HF-C width 0", "embedding_dim=11", "embedding_dim=0", QEMB_ERR_CORRUPT},
     {"HF-C width 2^63", "embedding_dim=11", "embedding_dim=9223372036854775808", QEMB_ERR_CORRUPT},
     {"HF-C width that the bytes do not have", "embedding_dim=11", "embedding_dim=12", QEMB_ERR_SHAPE},
-    {"HF-C rows that the bytes do not have", "num_embeddings=31 embedding_dim=11 num_rows=31", "num_embeddings=32 embedding_dim=11 num_rows=32", QEMB_ERR_SHAPE},
+    {"HF-C rows that the bytes do not have", "num_embeddings=31 embedding_dim=11 num_rows=31",
+     "num_embeddings=32 embedding_dim=11 num_rows=32", QEMB_ERR_SHAPE},
     {"HF-C fewer rows than embeddings without a map", "num_embeddings=31", "num_embeddings=37", QEMB_ERR_CORRUPT},
     {"HF-C a map that is not there", "num_rows=31 pruned=0", "num_rows=31 pruned=1", QEMB_ERR_ARG},
     {"HF-C a map that is not used", "pruned=1", "pruned=0", QEMB_ERR_CORRUPT},
@@ -485,8 +514,10 @@ Test(io_packed, texts_of_every_hostile_class_are_refused_by_name) {
         size_t n = count;
         char *damaged = rewrite(bytes, &n, texts[k].from, texts[k].to);
         const qemb_status st = try_load(ctx, damaged, n, texts[k].name);
-        cr_expect(st == texts[k].st, "%s: %s, want %s: %s", texts[k].name, qemb_status_name(st), qemb_status_name(texts[k].st), qemb_last_error());
-        cr_expect(st == QEMB_OK || strstr(qemb_last_error(), "damaged"), "%s: the sentence names no file: %s", texts[k].name, qemb_last_error());
+        cr_expect(st == texts[k].st, "%s: %s, want %s: %s", texts[k].name, qemb_status_name(st), qemb_status_name(texts[k].st),
+                  qemb_last_error());
+        cr_expect(st == QEMB_OK || strstr(qemb_last_error(), "damaged"), "%s: the sentence names no file: %s", texts[k].name,
+                  qemb_last_error());
         free(damaged);
     }
     free(bytes);
@@ -556,8 +587,9 @@ Test(io_packed, values_that_no_packer_makes_are_refused_by_row_when_the_file_is_
         sum[9] = '3';
         path = support_write("damaged", bytes, count);
         qemb_status st = load(ctx, path, "p.", QEMB_LOAD_VERIFY, &packed);
-        cr_expect(st == QEMB_ERR_CORRUPT && strstr(qemb_last_error(), "damaged") && strstr(qemb_last_error(), v->peer ? "row 11" : "row_map[11]"), "%s: %s, %s",
-                  v->name, qemb_status_name(st), qemb_last_error());
+        cr_expect(st == QEMB_ERR_CORRUPT && strstr(qemb_last_error(), "damaged") &&
+                      strstr(qemb_last_error(), v->peer ? "row 11" : "row_map[11]"),
+                  "%s: %s, %s", v->name, qemb_status_name(st), qemb_last_error());
         st = load(ctx, path, "p.", QEMB_LOAD_VERIFY | QEMB_LOAD_AS_PEER, &packed);
         cr_expect((st == QEMB_OK) == v->peer, "%s as a peer has it: %s", v->name, qemb_status_name(st));
         qemb_packed_destroy(packed);

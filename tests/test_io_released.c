@@ -31,11 +31,17 @@ static world begin(float scale) {
         for (int64_t i = 0; i < rows[t] * dims[t]; i++) {
             weight[t][i] = scale * (float)((i * 37 + t * 11) % 101 - 50);
         }
-        d[t] = (qemb_table_desc){.num_embeddings = rows[t], .embedding_dim = dims[t], .name = names[t], .weight = weight[t], .has_padding_idx = t == 1,
-                                 .padding_idx = t == 1 ? 2 : 0, .qconfig = {.quant_max = t ? 255 : 15, .averaging_constant = 0.25f}};
+        d[t] = (qemb_table_desc){.num_embeddings = rows[t],
+                                 .embedding_dim = dims[t],
+                                 .name = names[t],
+                                 .weight = weight[t],
+                                 .has_padding_idx = t == 1,
+                                 .padding_idx = t == 1 ? 2 : 0,
+                                 .qconfig = {.quant_max = t ? 255 : 15, .averaging_constant = 0.25f}};
     }
     OK(qemb_context_create("reference", &w.ctx));
-    OK(qemb_embedding_bag_collection_create(w.ctx, &(qemb_collection_desc){.tables = d, .num_tables = TABLES, .options = {.mode = QEMB_MODE_SUM}}, &w.bag));
+    OK(qemb_embedding_bag_collection_create(
+        w.ctx, &(qemb_collection_desc){.tables = d, .num_tables = TABLES, .options = {.mode = QEMB_MODE_SUM}}, &w.bag));
     OK(qemb_optimizer_create(w.ctx, w.bag, &(qemb_optimizer_desc){.kind = QEMB_ADAM, .lr = 0.125}, &w.optimizer));
     OK(qemb_batch_create(w.ctx, &w.batch));
     OK(qemb_buffer_create(w.ctx, MAX_OUT * sizeof(float), &w.out));
@@ -105,8 +111,10 @@ static uint64_t serve(qemb_context *ctx, const qemb_safetensors *file, const cha
     return sum(14695981039346656037u, values, BAGS * 8 * sizeof(float));
 }
 
-static const qemb_packed_format formats[] = {{QEMB_LAYOUT_TORCH_ROWWISE, 8, 0, 0, false}, {QEMB_LAYOUT_FBGEMM, 4, 16, 0, false},
-                                             {QEMB_LAYOUT_PLANAR, 2, 0, QEMB_QPARAMS_POW2, false}, {QEMB_LAYOUT_PLANAR, 4, 0, QEMB_QPARAMS_BF16, true}};
+static const qemb_packed_format formats[] = {{QEMB_LAYOUT_TORCH_ROWWISE, 8, 0, 0, false},
+                                             {QEMB_LAYOUT_FBGEMM, 4, 16, 0, false},
+                                             {QEMB_LAYOUT_PLANAR, 2, 0, QEMB_QPARAMS_POW2, false},
+                                             {QEMB_LAYOUT_PLANAR, 4, 0, QEMB_QPARAMS_BF16, true}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 typedef struct sums {
@@ -145,7 +153,8 @@ static void write_release(const char *folder) {
     OK(qemb_saver_add_optimizer(saver, "optimizer.", w.optimizer));
     for (int k = 0; k < FORMATS; k++) {
         (void)snprintf(path, sizeof path, "packed%d.", k);
-        OK(qemb_packed_create(w.bag, &(qemb_packed_desc){.format = formats[k], .method = QEMB_PACK_MINMAX, .row_map = k % 2 ? maps : NULL}, &packed[k]));
+        OK(qemb_packed_create(w.bag, &(qemb_packed_desc){.format = formats[k], .method = QEMB_PACK_MINMAX, .row_map = k % 2 ? maps : NULL},
+                              &packed[k]));
         OK(qemb_saver_add_packed(saver, path, packed[k]));
     }
     (void)snprintf(path, sizeof path, "%s/everything.safetensors", folder);
@@ -159,7 +168,8 @@ static void write_release(const char *folder) {
     const sums s = sums_of(path);
     cr_assert_eq(direct, s.training);
     cr_log_warn("{\"%s\", {0x%016llxu, {0x%016llxu, 0x%016llxu, 0x%016llxu, 0x%016llxu}}},", path, (unsigned long long)s.training,
-                (unsigned long long)s.serving[0], (unsigned long long)s.serving[1], (unsigned long long)s.serving[2], (unsigned long long)s.serving[3]);
+                (unsigned long long)s.serving[0], (unsigned long long)s.serving[1], (unsigned long long)s.serving[2],
+                (unsigned long long)s.serving[3]);
 }
 
 static const struct {

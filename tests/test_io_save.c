@@ -145,7 +145,8 @@ static qemb_status save_state(const char *path, int generation) {
         steps[i] = generation + i;
     }
     (void)snprintf(text, sizeof text, "%d", generation);
-    const qemb_embedding_bag_desc desc = {.num_embeddings = ROWS, .embedding_dim = COLUMNS, .qconfig = qemb_qconfig_4bit(), .weight = weight};
+    const qemb_embedding_bag_desc desc = {
+        .num_embeddings = ROWS, .embedding_dim = COLUMNS, .qconfig = qemb_qconfig_4bit(), .weight = weight};
     const qemb_tensor_desc tensor = {.name = "steps", .dtype = QEMB_FILE_I64, .rank = 1, .shape = (int64_t[]){STEPS}};
     qemb_status st = qemb_context_create("reference", &ctx);
     if (st == QEMB_OK && (st = qemb_embedding_bag_create(ctx, &desc, &bag)) == QEMB_OK && (st = qemb_saver_create(&saver)) == QEMB_OK &&

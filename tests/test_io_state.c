@@ -49,7 +49,8 @@ typedef struct training {
 
 static qemb_table_desc table_of(const plan *p, int32_t t, uint64_t seed) {
     static const char *const names[TABLES] = {"user", "item", "shop"};
-    qemb_table_desc d = {.num_embeddings = rows_of[t], .embedding_dim = dim_of[t], .qconfig = p->qconfig, .seed = seed + (uint64_t)t, .name = names[t]};
+    qemb_table_desc d = {
+        .num_embeddings = rows_of[t], .embedding_dim = dim_of[t], .qconfig = p->qconfig, .seed = seed + (uint64_t)t, .name = names[t]};
     if (p->padding) {
         d.has_padding_idx = true;
         d.padding_idx = 3;
@@ -69,13 +70,19 @@ static training begin(const char *device, const plan *p, uint64_t seed) {
         d[t] = table_of(p, t, seed);
     }
     if (p->embedding) {
-        const qemb_embedding_desc desc = {.num_embeddings = d[0].num_embeddings, .embedding_dim = d[0].embedding_dim,
-                                          .has_padding_idx = d[0].has_padding_idx, .padding_idx = d[0].padding_idx, .has_max_norm = d[0].has_max_norm,
-                                          .max_norm = d[0].max_norm, .qconfig = d[0].qconfig, .seed = d[0].seed};
+        const qemb_embedding_desc desc = {.num_embeddings = d[0].num_embeddings,
+                                          .embedding_dim = d[0].embedding_dim,
+                                          .has_padding_idx = d[0].has_padding_idx,
+                                          .padding_idx = d[0].padding_idx,
+                                          .has_max_norm = d[0].has_max_norm,
+                                          .max_norm = d[0].max_norm,
+                                          .qconfig = d[0].qconfig,
+                                          .seed = d[0].seed};
         OK(qemb_embedding_create(r.ctx, &desc, &r.embedding));
         r.bag = qemb_embedding_as_bag(r.embedding);
     } else {
-        OK(qemb_embedding_bag_collection_create(r.ctx, &(qemb_collection_desc){.tables = d, .num_tables = p->tables, .options = {.mode = p->mode}}, &r.bag));
+        OK(qemb_embedding_bag_collection_create(
+            r.ctx, &(qemb_collection_desc){.tables = d, .num_tables = p->tables, .options = {.mode = p->mode}}, &r.bag));
     }
     if (p->fake_quant_from || p->observer_until) {
         OK(qemb_embedding_bag_set_schedule(r.bag, QEMB_ALL_TABLES, p->fake_quant_from, p->observer_until));
@@ -154,6 +161,7 @@ static void expect_same_file(const plan *p, const char *a, const char *b) {
     free(y);
 }
 
+/* clang-format off */
 static const plan plans[] = {
     {"sgd, 8 bits", 1, false, QEMB_MODE_SUM, {.quant_max = 255}, {.lr = 0.1}, 0, 0, false, false},
     {"momentum, average below 1", 3, false, QEMB_MODE_MEAN, {.quant_max = 15, .averaging_constant = 0.25f},
@@ -172,6 +180,7 @@ static const plan plans[] = {
     {"float, lars", 2, false, QEMB_MODE_SUM, {.quant_max = 255, .observer = QEMB_OBSERVER_MEMORYLESS, .observer_off = true, .fake_quant_off = true},
      {.kind = QEMB_LARS_SGD, .momentum = 0.5}, 0, 0, false, true},
 };
+/* clang-format on */
 enum { PLANS = sizeof plans / sizeof *plans };
 
 /* `before` steps, a save, `after` steps; then the same `after` steps from the file in a module of other weights. Losses are the outputs. */
@@ -192,8 +201,8 @@ static void go_on(const char *device, const plan *p, int64_t before, int64_t aft
     for (int64_t k = 0; k < after; k++) {
         count = step(&a, p, before + k, seen[0][k]);
         (void)step(&b, p, before + k, seen[1][k]);
-        cr_assert(memcmp(seen[0][k], seen[1][k], (size_t)count * sizeof(float)) == 0, "%s on %s, saved at step %lld: output %lld differs", p->name, device,
-                  (long long)before, (long long)k);
+        cr_assert(memcmp(seen[0][k], seen[1][k], (size_t)count * sizeof(float)) == 0, "%s on %s, saved at step %lld: output %lld differs",
+                  p->name, device, (long long)before, (long long)k);
     }
     save(&a, support_path("c"));
     save(&b, support_path("d"));
@@ -223,8 +232,8 @@ Test(io_state, a_training_on_the_device_goes_on_with_the_same_bits, .timeout = 5
 static void expect_tensor(const qemb_safetensors *file, const char *name, qemb_file_dtype dtype, int32_t rank, int64_t d0, int64_t d1) {
     qemb_tensor_view v;
     OK(qemb_safetensors_tensor(file, name, &v));
-    cr_expect(v.dtype == dtype && v.rank == rank && (rank < 1 || v.shape[0] == d0) && (rank < 2 || v.shape[1] == d1), "%s: %s of %lld x %lld", name,
-              qemb_file_dtype_name(v.dtype), (long long)v.shape[0], (long long)v.shape[1]);
+    cr_expect(v.dtype == dtype && v.rank == rank && (rank < 1 || v.shape[0] == d0) && (rank < 2 || v.shape[1] == d1),
+              "%s: %s of %lld x %lld", name, qemb_file_dtype_name(v.dtype), (long long)v.shape[0], (long long)v.shape[1]);
 }
 
 Test(io_state, keys_types_and_shapes_are_torch_s_before_and_after_the_first_forward) {
@@ -302,7 +311,8 @@ static foreign torch_file(void) {
 
 static qemb_embedding_bag *small_module(qemb_context *ctx) {
     qemb_embedding_bag *bag = NULL;
-    OK(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){.num_embeddings = 3, .embedding_dim = 2, .qconfig = qemb_qconfig_8bit(), .seed = 5}, &bag));
+    OK(qemb_embedding_bag_create(
+        ctx, &(qemb_embedding_bag_desc){.num_embeddings = 3, .embedding_dim = 2, .qconfig = qemb_qconfig_8bit(), .seed = 5}, &bag));
     return bag;
 }
 
@@ -437,13 +447,17 @@ static qemb_status load_changed(training *r, const char *key, const char *from, 
 
 Test(io_state, damaged_texts_and_other_hyper_parameters_are_refused) {
     static const char *const cases[][4] = {
-        {"user.qemb_table", "forwards=2", "forwards=x", "QEMB_ERR_CORRUPT"},  {"user.qemb_table", "forwards=2", "forwards=9", "QEMB_ERR_CORRUPT"},
+        {"user.qemb_table", "forwards=2", "forwards=x", "QEMB_ERR_CORRUPT"},
+        {"user.qemb_table", "forwards=2", "forwards=9", "QEMB_ERR_CORRUPT"},
         {"user.qemb_table", "observations=2", "observations=0", "QEMB_ERR_CORRUPT"},
         {"user.qemb_table", "observer=min_max", "observer=max_min", "QEMB_ERR_CORRUPT"},
         {"user.qemb_table", "quant_min=0 quant_max=255", "quant_max=0 quant_min=255", "QEMB_ERR_CORRUPT"},
-        {"user.qemb_table", "symmetric=0", "symmetric=2", "QEMB_ERR_CORRUPT"}, {"qemb_optimizer", "kind=adagrad", "kind=lars_sg", "QEMB_ERR_CORRUPT"},
-        {"qemb_optimizer", "clip=none", "clip=norm", "QEMB_ERR_ARG"},          {"qemb_optimizer", "momentum=0", "momentum=1", "QEMB_ERR_ARG"},
-        {"qemb_optimizer", "lr=0.01", "lr=-inf", "QEMB_ERR_CORRUPT"},          {"qemb_optimizer", "lr=0.01", "lr=0x.1", "QEMB_ERR_CORRUPT"},
+        {"user.qemb_table", "symmetric=0", "symmetric=2", "QEMB_ERR_CORRUPT"},
+        {"qemb_optimizer", "kind=adagrad", "kind=lars_sg", "QEMB_ERR_CORRUPT"},
+        {"qemb_optimizer", "clip=none", "clip=norm", "QEMB_ERR_ARG"},
+        {"qemb_optimizer", "momentum=0", "momentum=1", "QEMB_ERR_ARG"},
+        {"qemb_optimizer", "lr=0.01", "lr=-inf", "QEMB_ERR_CORRUPT"},
+        {"qemb_optimizer", "lr=0.01", "lr=0x.1", "QEMB_ERR_CORRUPT"},
         {"qemb_optimizer", "maximize=0", "maximise=0", "QEMB_ERR_CORRUPT"},
         {"qemb_optimizer", "0.29999999999999999 eps=1e-10 beta1=0 beta2=0 max_norm=0 trust=0 clip_limit=0",
          "0.2999999999999999 eps=1e-10 beta1=0 beta2=0 max_norm=0 trust=0 clip_limit=0 ", "QEMB_ERR_CORRUPT"},
@@ -457,7 +471,8 @@ Test(io_state, damaged_texts_and_other_hyper_parameters_are_refused) {
     OK(load_changed(&r, "qemb_table", "user", "user"));
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         const qemb_status st = load_changed(&r, cases[k][0], cases[k][1], cases[k][2]);
-        cr_expect(strcmp(qemb_status_name(st), cases[k][3]) == 0, "%s: %s, want %s: %s", cases[k][2], qemb_status_name(st), cases[k][3], qemb_last_error());
+        cr_expect(strcmp(qemb_status_name(st), cases[k][3]) == 0, "%s: %s, want %s: %s", cases[k][2], qemb_status_name(st), cases[k][3],
+                  qemb_last_error());
     }
     end(&r);
 }

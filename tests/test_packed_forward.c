@@ -30,8 +30,8 @@ typedef struct serving {
 static const char *describe(const serving *s) {
     static char text[OP_TEXT + 128];
     char op[OP_TEXT];
-    (void)snprintf(text, sizeof text, "format=%s bits=%d pruned=%lld embedding=%lld %s", s->format->name, s->format->format.bits, (long long)s->pruned,
-                   (long long)s->embedding, op_bag_forward_text(&s->op, op));
+    (void)snprintf(text, sizeof text, "format=%s bits=%d pruned=%lld embedding=%lld %s", s->format->name, s->format->format.bits,
+                   (long long)s->pruned, (long long)s->embedding, op_bag_forward_text(&s->op, op));
     return text;
 }
 
@@ -56,17 +56,23 @@ static void create(qemb_context *ctx, const serving *s, qemb_embedding_bag **bag
     if (s->embedding) {
         const qemb_table_desc *d = &tables[0];
         OK(qemb_embedding_create(ctx,
-                                 &(qemb_embedding_desc){.num_embeddings = d->num_embeddings, .embedding_dim = d->embedding_dim,
-                                                        .has_padding_idx = d->has_padding_idx, .padding_idx = d->padding_idx,
-                                                        .has_max_norm = d->has_max_norm, .max_norm = d->max_norm, .norm_type = d->norm_type,
-                                                        .qconfig = d->qconfig, .seed = d->seed},
+                                 &(qemb_embedding_desc){.num_embeddings = d->num_embeddings,
+                                                        .embedding_dim = d->embedding_dim,
+                                                        .has_padding_idx = d->has_padding_idx,
+                                                        .padding_idx = d->padding_idx,
+                                                        .has_max_norm = d->has_max_norm,
+                                                        .max_norm = d->max_norm,
+                                                        .norm_type = d->norm_type,
+                                                        .qconfig = d->qconfig,
+                                                        .seed = d->seed},
                                  embedding));
         *bag = qemb_embedding_as_bag(*embedding);
         return;
     }
     OK(qemb_embedding_bag_collection_create(
         ctx,
-        &(qemb_collection_desc){.tables = tables, .num_tables = (int32_t)s->op.T, .options = {.mode = (qemb_mode)s->op.mode, .include_last_offset = true}},
+        &(qemb_collection_desc){
+            .tables = tables, .num_tables = (int32_t)s->op.T, .options = {.mode = (qemb_mode)s->op.mode, .include_last_offset = true}},
         bag));
 }
 
@@ -138,7 +144,8 @@ static void drop(served *r) {
 /* Equal bits, NaN aside. */
 static void same(const float *a, const float *b, int64_t count, const serving *s, const char *what) {
     for (int64_t i = 0; i < count; i++) {
-        cr_assert(memcmp(&a[i], &b[i], 4) == 0, "%s: element %lld is %a, want %a: %s", what, (long long)i, (double)b[i], (double)a[i], describe(s));
+        cr_assert(memcmp(&a[i], &b[i], 4) == 0, "%s: element %lld is %a, want %a: %s", what, (long long)i, (double)b[i], (double)a[i],
+                  describe(s));
     }
 }
 
@@ -199,7 +206,8 @@ static void check_family(int engine) {
         s.op.E = night ? 10007 + i : s.op.E;
         elements += check(engine, &s);
     }
-    scoreboard("R12", true, families[engine], "0 of %lld elements differ between training, serving and reference (%d modules)", (long long)elements, i);
+    scoreboard("R12", true, families[engine], "0 of %lld elements differ between training, serving and reference (%d modules)",
+               (long long)elements, i);
     cr_assert(elements >= wanted || text, "%lld elements compared, want %lld for each family", (long long)elements, (long long)wanted);
 }
 
@@ -228,15 +236,17 @@ static small open_small(int engine, const qemb_packed_desc *desc, qemb_mode mode
     qemb_qconfig q = qemb_qconfig_4bit();
     int64_t indices[SMALL_B * SMALL_L];
     q.observer = QEMB_OBSERVER_MEMORYLESS;
-    OK(qemb_embedding_bag_create(s.ctx, &(qemb_embedding_bag_desc){.num_embeddings = SMALL_E, .embedding_dim = SMALL_D, .mode = mode, .qconfig = q, .seed = 3},
-                                 &s.bag));
+    OK(qemb_embedding_bag_create(
+        s.ctx, &(qemb_embedding_bag_desc){.num_embeddings = SMALL_E, .embedding_dim = SMALL_D, .mode = mode, .qconfig = q, .seed = 3},
+        &s.bag));
     OK(qemb_packed_create(s.bag, desc, &s.packed));
     OK(qemb_batch_create(s.ctx, &s.batch));
     for (int i = 0; i < SMALL_B * SMALL_L; i++) {
         indices[i] = (i * 7) % SMALL_E;
     }
-    OK(qemb_packed_batch_set(s.packed, s.batch,
-                             &(qemb_input){.indices = indices, .num_indices = SMALL_B * SMALL_L, .indices_dtype = QEMB_INT64, .columns = SMALL_L}));
+    OK(qemb_packed_batch_set(
+        s.packed, s.batch,
+        &(qemb_input){.indices = indices, .num_indices = SMALL_B * SMALL_L, .indices_dtype = QEMB_INT64, .columns = SMALL_L}));
     OK(qemb_buffer_create(s.ctx, SMALL_B * SMALL_D * sizeof(float), &s.out));
     return s;
 }
@@ -335,10 +345,12 @@ static void run_limited(int engine, const op_format *f, const char *limit, float
         indices[i] = (i * 389) % E;
     }
     q.observer = QEMB_OBSERVER_MEMORYLESS;
-    OK(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){.num_embeddings = E, .embedding_dim = D, .mode = QEMB_MODE_SUM, .qconfig = q, .seed = 3}, &bag));
+    OK(qemb_embedding_bag_create(
+        ctx, &(qemb_embedding_bag_desc){.num_embeddings = E, .embedding_dim = D, .mode = QEMB_MODE_SUM, .qconfig = q, .seed = 3}, &bag));
     OK(qemb_packed_create(bag, &(qemb_packed_desc){.format = f->format}, &packed));
     OK(qemb_batch_create(ctx, &batch));
-    OK(qemb_packed_batch_set(packed, batch, &(qemb_input){.indices = indices, .num_indices = B * L, .indices_dtype = QEMB_INT32, .columns = L}));
+    OK(qemb_packed_batch_set(packed, batch,
+                             &(qemb_input){.indices = indices, .num_indices = B * L, .indices_dtype = QEMB_INT32, .columns = L}));
     OK(qemb_buffer_create(ctx, B * D * sizeof(float), &buffer));
     OK(qemb_packed_forward(packed, batch, buffer, QEMB_FLOAT32));
     OK(qemb_buffer_read(buffer, 0, B * D * sizeof(float), out));

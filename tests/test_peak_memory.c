@@ -61,7 +61,8 @@ static void train(qemb_context *ctx, qemb_observer observer) {
     uint32_t state = 12345;
     qconfig.observer = observer;
     OK(qemb_embedding_bag_create(
-        ctx, &(qemb_embedding_bag_desc){.num_embeddings = ROWS, .embedding_dim = DIM, .mode = QEMB_MODE_SUM, .qconfig = qconfig, .seed = 1}, &bag));
+        ctx, &(qemb_embedding_bag_desc){.num_embeddings = ROWS, .embedding_dim = DIM, .mode = QEMB_MODE_SUM, .qconfig = qconfig, .seed = 1},
+        &bag));
     OK(qemb_batch_create(ctx, &batch));
     OK(qemb_buffer_create(ctx, bytes, &out));
     OK(qemb_buffer_create(ctx, bytes, &grad));

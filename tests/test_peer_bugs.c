@@ -55,7 +55,8 @@ static void run_all(const char *label, const char *device, const char *family) {
         }
     }
     qemb_context_destroy(ctx);
-    scoreboard("R3", true, label, "%d/%d entries have a test that passes (%d here), %d cannot be fed on this machine", all - none, all, here, none);
+    scoreboard("R3", true, label, "%d/%d entries have a test that passes (%d here), %d cannot be fed on this machine", all - none, all,
+               here, none);
 }
 
 Test(peer_bugs, reference, .timeout = 300, .description = "peer_bugs: known bugs of the peers on the reference engine, none is here") {

@@ -75,11 +75,17 @@ typedef struct golden {
     const char *hex[4];
 } golden;
 static const golden goldens[] = {
-    {8, {-1, -.5f, 0, .25f, .5f, .75f, 1, 2}, {"002a556a8095aaffc1c0403c000080bf", "002b556a8095aaff062200bc", "306598fa663200bc", "50ea003c00bc"}},
+    {8,
+     {-1, -.5f, 0, .25f, .5f, .75f, 1, 2},
+     {"002a556a8095aaffc1c0403c000080bf", "002b556a8095aaff062200bc", "306598fa663200bc", "50ea003c00bc"}},
     {4, {.1f, .1f, .1f, .1f}, {"0000000000000000cdcccc3d", "cdcdcdcd0200662e", "ffff1b00662e", "ff8900662e"}},
     {4, {0, 0, 0, 0}, {"000000000000000000000000", "00000000003c0000", "0000003c0000", "00003c0000"}},
-    {8, {0, .5f, 1.5f, 2.5f, 3.5f, 7.5f, 14.5f, 15}, {"00081a2a3c80f6fff1f0703d00000000", "0008192a3b7ff6ff882b0000", "002284fe003c0000", "00f900450000"}},
-    {8, {.1f, .2f, .3f, .4f, .5f, .6f, .7f, .8f}, {"0024496d92b6dbff1ae7333bcdcccc3d", "0024496d92b6dbff9f19662e", "2064b9fdf929662e", "50fa7833662e"}},
+    {8,
+     {0, .5f, 1.5f, 2.5f, 3.5f, 7.5f, 14.5f, 15},
+     {"00081a2a3c80f6fff1f0703d00000000", "0008192a3b7ff6ff882b0000", "002284fe003c0000", "00f900450000"}},
+    {8,
+     {.1f, .2f, .3f, .4f, .5f, .6f, .7f, .8f},
+     {"0024496d92b6dbff1ae7333bcdcccc3d", "0024496d92b6dbff9f19662e", "2064b9fdf929662e", "50fa7833662e"}},
     {4, {0, 1e-7f, 2e-7f, 3e-7f}, {"0052a5f761b1a13000000000", "00000000003c0000", "0000003c0000", "e402000000"}},
     {4, {0, 1e-9f, 2e-9f, 3e-9f}, {"0014273b87f74e2d00000000", "00000000003c0000", "0000003c0000", "00003c0000"}},
     {4, {-70000, 0, 1, 70000}, {"008080ff4141094400b888c7", "00000000007c00fc", "0000007c00fc", "00007c00fc"}},
@@ -104,8 +110,8 @@ static void check_golden(qemb_context *ctx, const golden *g, int column, qemb_la
     if (layout == QEMB_LAYOUT_FBGEMM) {
         (void)snprintf(want, sizeof want, "%s%.*s", g->hex[column] + codes, (int)codes, g->hex[column]);
     }
-    cr_assert_str_eq(text, want, "row starting %g %g, %d bits, layout %d: %s, want %s", (double)g->row[0], (double)g->row[1], bits[column], (int)layout,
-                     text, want);
+    cr_assert_str_eq(text, want, "row starting %g %g, %d bits, layout %d: %s, want %s", (double)g->row[0], (double)g->row[1], bits[column],
+                     (int)layout, text, want);
     drop(&p);
 }
 
@@ -144,8 +150,8 @@ static void check_lookup(qemb_context *ctx, qemb_packed *packed, const qemb_safe
     qemb_tensor_view offsets;
     qemb_tensor_view weights;
     qemb_tensor_view output;
-    void *data[4] = {tensor(file, "step0.indices", &indices), tensor(file, "step0.offsets", &offsets), tensor(file, "step0.per_sample_weights", &weights),
-                     tensor(file, "step0.output", &output)};
+    void *data[4] = {tensor(file, "step0.indices", &indices), tensor(file, "step0.offsets", &offsets),
+                     tensor(file, "step0.per_sample_weights", &weights), tensor(file, "step0.output", &output)};
     qemb_batch *batch = NULL;
     qemb_buffer *out = NULL;
     float *got = malloc(output.bytes);
@@ -163,8 +169,8 @@ static void check_lookup(qemb_context *ctx, qemb_packed *packed, const qemb_safe
     OK(qemb_packed_forward(packed, batch, out, QEMB_FLOAT32));
     OK(qemb_buffer_read(out, 0, output.bytes, got));
     for (int64_t i = 0; i < output.count; i++) {
-        cr_assert(got[i] == ((float *)data[3])[i], "%s: output (%lld,%lld): got %a, want %a", path, (long long)(i / dim), (long long)(i % dim), (double)got[i],
-                  (double)((float *)data[3])[i]);
+        cr_assert(got[i] == ((float *)data[3])[i], "%s: output (%lld,%lld): got %a, want %a", path, (long long)(i / dim),
+                  (long long)(i % dim), (double)got[i], (double)((float *)data[3])[i]);
     }
     for (int k = 0; k < 4; k++) {
         free(data[k]);
@@ -200,8 +206,8 @@ static void check_case(qemb_context *ctx, const char *path) {
         largest = fmaxf(largest, fabsf(values[i]));
     }
     for (int64_t i = 0; i < unpacked.count; i++) {
-        cr_assert(fabsf(back[i] - values[i]) <= 1.3e-6f * fabsf(values[i]) + 2e-6f * largest, "%s: unpacked %lld: %a, want %a", path, (long long)i, (double)back[i],
-                  (double)values[i]);
+        cr_assert(fabsf(back[i] - values[i]) <= 1.3e-6f * fabsf(values[i]) + 2e-6f * largest, "%s: unpacked %lld: %a, want %a", path,
+                  (long long)i, (double)back[i], (double)values[i]);
     }
     check_lookup(ctx, packed, file, dim, path);
     free(w);
@@ -256,12 +262,12 @@ static void compare_engines(qemb_context *const ctx[2], const op_format *f, int6
     packed_bytes b = pack(ctx[1], w, rows, dim, &desc);
     cr_assert(a.status == QEMB_OK && b.status == QEMB_OK, "%s", qemb_last_error());
     for (int64_t i = 0; i < a.count; i++) {
-        cr_assert(a.bytes[i] == b.bytes[i], "format=%s bits=%d D=%lld method=%d seed=%llu: byte %lld is %02x, the reference has %02x", f->name, f->format.bits,
-                  (long long)dim, (int)method, (unsigned long long)seed, (long long)i, b.bytes[i], a.bytes[i]);
+        cr_assert(a.bytes[i] == b.bytes[i], "format=%s bits=%d D=%lld method=%d seed=%llu: byte %lld is %02x, the reference has %02x",
+                  f->name, f->format.bits, (long long)dim, (int)method, (unsigned long long)seed, (long long)i, b.bytes[i], a.bytes[i]);
     }
     for (int64_t i = 0; i < rows * dim; i++) {
-        cr_assert(memcmp(&a.values[i], &b.values[i], 4) == 0 || (isnan(a.values[i]) && isnan(b.values[i])), "format=%s bits=%d D=%lld: value %lld", f->name,
-                  f->format.bits, (long long)dim, (long long)i);
+        cr_assert(memcmp(&a.values[i], &b.values[i], 4) == 0 || (isnan(a.values[i]) && isnan(b.values[i])),
+                  "format=%s bits=%d D=%lld: value %lld", f->name, f->format.bits, (long long)dim, (long long)i);
     }
     drop(&a);
     drop(&b);
@@ -313,8 +319,10 @@ Test(row_pack, given_ranges_clamp_and_a_row_s_own_range_gives_minmax) {
         qemb_context *ctx = open_engine(k);
         const qemb_packed_format format = {.bits = 4};
         packed_bytes a = pack(ctx, w, E, D, &(qemb_packed_desc){.format = format});
-        packed_bytes b = pack(ctx, w, E, D, &(qemb_packed_desc){.format = format, .method = QEMB_PACK_GIVEN, .ranges = (const float *const[]){own}});
-        packed_bytes c = pack(ctx, w, E, D, &(qemb_packed_desc){.format = format, .method = QEMB_PACK_GIVEN, .ranges = (const float *const[]){narrow}});
+        packed_bytes b =
+            pack(ctx, w, E, D, &(qemb_packed_desc){.format = format, .method = QEMB_PACK_GIVEN, .ranges = (const float *const[]){own}});
+        packed_bytes c =
+            pack(ctx, w, E, D, &(qemb_packed_desc){.format = format, .method = QEMB_PACK_GIVEN, .ranges = (const float *const[]){narrow}});
         cr_assert(memcmp(a.bytes, b.bytes, (size_t)a.count) == 0);
         cr_assert(c.status == QEMB_OK && memcmp(a.bytes, c.bytes, (size_t)a.count) != 0);
         drop(&a);
@@ -450,7 +458,8 @@ Test(row_pack, conversions_agree_on_every_engine_and_wider_formats_lose_nothing,
 }
 
 static qemb_status import(qemb_context *ctx, qemb_packed_table table, qemb_packed **packed) {
-    return qemb_packed_import(ctx, &(qemb_packed_import_desc){.tables = &table, .num_tables = 1, .options = {.mode = QEMB_MODE_SUM}}, packed);
+    return qemb_packed_import(ctx, &(qemb_packed_import_desc){.tables = &table, .num_tables = 1, .options = {.mode = QEMB_MODE_SUM}},
+                              packed);
 }
 
 Test(row_pack, bytes_of_the_right_sizes_come_back_and_damaged_sizes_are_refused) {
@@ -466,8 +475,13 @@ Test(row_pack, bytes_of_the_right_sizes_come_back_and_damaged_sizes_are_refused)
         int64_t plane = 0;
         OK(qemb_packed_row_bytes(&op_formats[f].format, D, &row, &plane));
         const bool planar = op_formats[f].format.layout == QEMB_LAYOUT_PLANAR;
-        const qemb_packed_table good = {.num_embeddings = E, .embedding_dim = D, .format = op_formats[f].format, .rows = a.bytes, .rows_bytes = E * row,
-                                        .qparams = planar ? a.bytes + E * row : NULL, .qparams_bytes = planar ? E * plane : 0};
+        const qemb_packed_table good = {.num_embeddings = E,
+                                        .embedding_dim = D,
+                                        .format = op_formats[f].format,
+                                        .rows = a.bytes,
+                                        .rows_bytes = E * row,
+                                        .qparams = planar ? a.bytes + E * row : NULL,
+                                        .qparams_bytes = planar ? E * plane : 0};
         OK(import(ctx, good, &p));
         unsigned char *bytes = read_all(p, &t);
         cr_assert(memcmp(bytes, a.bytes, (size_t)a.count) == 0);
@@ -492,7 +506,9 @@ Test(row_pack, bytes_of_the_right_sizes_come_back_and_damaged_sizes_are_refused)
         mapped.num_rows = E;
         map[E - 1] = E;
         cr_assert(import(ctx, mapped, &p) == QEMB_ERR_INDEX && strstr(qemb_last_error(), "row_map[28]=29"), "%s", qemb_last_error());
-        unsigned char *scale = a.bytes + (planar ? E * row : op_formats[f].format.layout == QEMB_LAYOUT_FBGEMM ? 0 : (D * op_formats[f].format.bits + 7) / 8);
+        unsigned char *scale = a.bytes + (planar                                              ? E * row
+                                          : op_formats[f].format.layout == QEMB_LAYOUT_FBGEMM ? 0
+                                                                                              : (D * op_formats[f].format.bits + 7) / 8);
         memset(scale, 0xff, 2);
         scale[plane == 8 || (planar && plane == 4 && op_formats[f].format.symmetric) ? 2 : 0] = 0xff;
         scale[plane == 8 || (planar && plane == 4 && op_formats[f].format.symmetric) ? 3 : 1] = 0xff;
@@ -503,8 +519,12 @@ Test(row_pack, bytes_of_the_right_sizes_come_back_and_damaged_sizes_are_refused)
 }
 
 Test(row_pack, impossible_formats_are_refused) {
-    const qemb_packed_format bad[] = {{.bits = 3}, {.bits = 0}, {.bits = 8, .layout = (qemb_layout)4}, {.bits = 8, .row_alignment = 16},
-                                      {.bits = 8, .row_alignment = 3, .layout = QEMB_LAYOUT_FBGEMM}, {.bits = 4, .symmetric = true},
+    const qemb_packed_format bad[] = {{.bits = 3},
+                                      {.bits = 0},
+                                      {.bits = 8, .layout = (qemb_layout)4},
+                                      {.bits = 8, .row_alignment = 16},
+                                      {.bits = 8, .row_alignment = 3, .layout = QEMB_LAYOUT_FBGEMM},
+                                      {.bits = 4, .symmetric = true},
                                       {.bits = 4, .qparams = QEMB_QPARAMS_BF16}};
     int64_t row = 0;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

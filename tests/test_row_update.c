@@ -70,7 +70,8 @@ Test(row_update, random_cases,
     qemb_context_destroy(ref);
 }
 
-Test(row_update, one_case, .description = "row_update: the case that QEMB_CASE names, or else one of the random ones, every engine gives the bits of the model") {
+Test(row_update, one_case,
+     .description = "row_update: the case that QEMB_CASE names, or else one of the random ones, every engine gives the bits of the model") {
     const op_row_update op = train_case_from_environment(plain_case(QEMB_SGD, 1, 3, 2));
     bag_pocl_devices();
     train_result want = train_model(&op);
@@ -140,7 +141,8 @@ static void compare_alone(qemb_context *ctx, const op_row_update *op, const trai
                      (size_t)elements * sizeof(float), "optimiser %lld, table %lld", (long long)op->opt, (long long)t);
     cr_assert_arr_eq(part_of(&r.result, "observer", f->steps, 0, 4 * op_bag_forward_rows(f, t)),
                      part_of(together, "observer", f->steps, t, 4 * op_bag_forward_rows(f, t)),
-                     (size_t)(4 * op_bag_forward_rows(f, t)) * sizeof(float), "optimiser %lld, table %lld", (long long)op->opt, (long long)t);
+                     (size_t)(4 * op_bag_forward_rows(f, t)) * sizeof(float), "optimiser %lld, table %lld", (long long)op->opt,
+                     (long long)t);
     train_result_free(&r.result);
     free(weights);
 }
@@ -177,7 +179,8 @@ static void copy_state(const op_row_update *op, train_runner *from, train_runner
         float *values = malloc((size_t)(rows * dim + 2 * rows) * sizeof *values);
         float *min_val = values + rows * dim;
         cr_assert_not_null(values);
-        train_must(op, qemb_embedding_bag_read_observer(from->bag, (int32_t)t, 0, rows, &(qemb_observer_rows){min_val, min_val + rows, NULL, NULL}));
+        train_must(op, qemb_embedding_bag_read_observer(from->bag, (int32_t)t, 0, rows,
+                                                        &(qemb_observer_rows){min_val, min_val + rows, NULL, NULL}));
         train_must(op, qemb_embedding_bag_read_weight(from->bag, (int32_t)t, 0, rows, values));
         train_must(op, qemb_embedding_bag_write_weight(to->bag, (int32_t)t, 0, rows, values));
         train_must(op, qemb_embedding_bag_write_observer(to->bag, (int32_t)t, 0, rows, min_val, min_val + rows));
@@ -191,7 +194,8 @@ static void copy_state(const op_row_update *op, train_runner *from, train_runner
 }
 
 Test(row_update, resumed,
-     .description = "row_update: state read in the middle and written into a fresh module and optimiser, the same next ten losses, bit for bit") {
+     .description =
+         "row_update: state read in the middle and written into a fresh module and optimiser, the same next ten losses, bit for bit") {
     enum { BEFORE = 3, AFTER = 10 };
     static const bag_engine *const some[] = {&reference, &engines[0], &engines[2]};
     bag_pocl_devices();
@@ -290,7 +294,8 @@ static void check_untouched(qemb_context *ctx, const char *label, int64_t kind) 
     train_must(&op, qemb_context_finish(ctx));
     guard_module(bag, optimizer, ids, COUNT, PROT_NONE);
     for (int step = 0; step < 3; step++) {
-        train_must(&op, qemb_batch_set(batch, bag, &(qemb_input){.indices = ids, .num_indices = COUNT, .indices_dtype = QEMB_INT32, .columns = COUNT}));
+        train_must(&op, qemb_batch_set(batch, bag,
+                                       &(qemb_input){.indices = ids, .num_indices = COUNT, .indices_dtype = QEMB_INT32, .columns = COUNT}));
         train_must(&op, qemb_embedding_bag_forward(bag, batch, out));
         train_must(&op, qemb_buffer_write(out, 0, sizeof grad, grad));
         train_must(&op, qemb_embedding_bag_step(bag, batch, out, optimizer));

@@ -53,10 +53,11 @@ static void open_shared(shared *s, const char *device) {
         s->weight[i] = (float)(seed >> 8) * 0x1p-22f - 2.0f;
     }
     ok(qemb_context_create(device, &s->ctx));
-    ok(qemb_embedding_bag_create(s->ctx,
-                                 &(qemb_embedding_bag_desc){.num_embeddings = E, .embedding_dim = D, .weight = s->weight, .mode = QEMB_MODE_SUM,
-                                                            .qconfig = qemb_qconfig_8bit()},
-                                 &s->bag));
+    ok(qemb_embedding_bag_create(
+        s->ctx,
+        &(qemb_embedding_bag_desc){
+            .num_embeddings = E, .embedding_dim = D, .weight = s->weight, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit()},
+        &s->bag));
     ok(qemb_optimizer_create(s->ctx, s->bag, &(qemb_optimizer_desc){.kind = QEMB_ADAGRAD}, &s->optimizer));
     ok(qemb_packed_create(s->bag, &(qemb_packed_desc){.format = {.bits = 4}}, &s->packed));
 }
@@ -92,7 +93,8 @@ static bool read_out(own *o, float *values) {
 /* A forward of either kind, whose output must be the golden bits. */
 static qemb_status forward(own *o, bool packed, bool *right) {
     float values[B * D];
-    const qemb_status st = packed ? qemb_packed_forward(o->s->packed, o->packed_batch, o->out, QEMB_FLOAT32) : qemb_embedding_bag_forward(o->s->bag, o->batch, o->out);
+    const qemb_status st = packed ? qemb_packed_forward(o->s->packed, o->packed_batch, o->out, QEMB_FLOAT32)
+                                  : qemb_embedding_bag_forward(o->s->bag, o->batch, o->out);
     if (st == QEMB_OK) {
         o->s->forwards += !packed;
         *right = read_out(o, values) && memcmp(values, packed ? o->s->golden_packed : o->s->golden, sizeof values) == 0;
@@ -123,22 +125,41 @@ static qemb_status call(own *o, unsigned which, bool *right) {
     shared *s = o->s;
     *right = true;
     switch (which) {
-    case 0: case 1: case 2: return forward(o, false, right);
-    case 3: return forward(o, true, right);
-    case 4: return rows(o, true, right);
-    case 5: return rows(o, false, right);
-    case 6: return qemb_context_finish(s->ctx);
-    case 7: return qemb_context_report(s->ctx, &report);
-    case 8: return qemb_context_counters(s->ctx, &counters);
-    case 9: return qemb_embedding_bag_info(s->bag, &info);
-    case 10: return qemb_embedding_bag_table(s->bag, 0, &table);
-    case 11: return qemb_embedding_bag_read_observer(s->bag, 0, 0, E, &(qemb_observer_rows){v[0], v[1], v[2], v[3]});
-    case 12: return qemb_embedding_bag_observe_all(s->bag);
-    case 13: return qemb_optimizer_set_lr(s->optimizer, 0.5);
-    case 14: return qemb_optimizer_info_get(s->optimizer, &optimizer);
-    case 15: return qemb_packed_get_info(s->packed, &packed);
-    case 16: return qemb_context_build_log(s->ctx)[0] == '\0' ? QEMB_OK : QEMB_ERR_BUILD;
-    default: input_of(&in, ids); return qemb_batch_set(o->batch, s->bag, &in);
+    case 0:
+    case 1:
+    case 2:
+        return forward(o, false, right);
+    case 3:
+        return forward(o, true, right);
+    case 4:
+        return rows(o, true, right);
+    case 5:
+        return rows(o, false, right);
+    case 6:
+        return qemb_context_finish(s->ctx);
+    case 7:
+        return qemb_context_report(s->ctx, &report);
+    case 8:
+        return qemb_context_counters(s->ctx, &counters);
+    case 9:
+        return qemb_embedding_bag_info(s->bag, &info);
+    case 10:
+        return qemb_embedding_bag_table(s->bag, 0, &table);
+    case 11:
+        return qemb_embedding_bag_read_observer(s->bag, 0, 0, E, &(qemb_observer_rows){v[0], v[1], v[2], v[3]});
+    case 12:
+        return qemb_embedding_bag_observe_all(s->bag);
+    case 13:
+        return qemb_optimizer_set_lr(s->optimizer, 0.5);
+    case 14:
+        return qemb_optimizer_info_get(s->optimizer, &optimizer);
+    case 15:
+        return qemb_packed_get_info(s->packed, &packed);
+    case 16:
+        return qemb_context_build_log(s->ctx)[0] == '\0' ? QEMB_OK : QEMB_ERR_BUILD;
+    default:
+        input_of(&in, ids);
+        return qemb_batch_set(o->batch, s->bag, &in);
     }
 }
 
@@ -193,7 +214,8 @@ static void storm_on(const char *device, const char *label) {
     ok(qemb_buffer_read(owns[1].out, 0, sizeof values, values));
     cr_assert_arr_eq(values, s.golden, sizeof values);
     (void)printf("%s: %lld calls let in, %lld refused as BUSY\n", label, (long long)s.done, (long long)s.busy);
-    scoreboard("R16", true, label, "%d threads on one context: %lld calls right, %lld BUSY, none corrupt", (int)THREADS, (long long)s.done, (long long)s.busy);
+    scoreboard("R16", true, label, "%d threads on one context: %lld calls right, %lld BUSY, none corrupt", (int)THREADS, (long long)s.done,
+               (long long)s.busy);
     cr_assert(s.done > 100 && s.busy > 0);
     for (int k = 0; k < THREADS; k++) {
         close_own(&owns[k]);
@@ -204,7 +226,8 @@ static void storm_on(const char *device, const char *label) {
     qemb_context_destroy(s.ctx);
 }
 
-Test(threads, storm_on_the_reference_engine, .timeout = 600, .description = "threads: four threads storm one context of the reference engine, right or BUSY") {
+Test(threads, storm_on_the_reference_engine, .timeout = 600,
+     .description = "threads: four threads storm one context of the reference engine, right or BUSY") {
     storm_on("reference", "reference engine");
 }
 

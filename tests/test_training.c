@@ -166,7 +166,9 @@ static void refuse_foreign(setting *s) {
     qemb_buffer *far = NULL;
     train_must(s->r.op, qemb_buffer_create(ctx, (size_t)s->count * 4, &far));
     train_must(s->r.op, qemb_embedding_bag_create(
-                            s->r.ctx, &(qemb_embedding_bag_desc){.num_embeddings = 3, .embedding_dim = 19, .qconfig = qemb_qconfig_8bit(), .mode = QEMB_MODE_SUM},
+                            s->r.ctx,
+                            &(qemb_embedding_bag_desc){
+                                .num_embeddings = 3, .embedding_dim = 19, .qconfig = qemb_qconfig_8bit(), .mode = QEMB_MODE_SUM},
                             &bag));
     train_must(s->r.op, qemb_optimizer_create(s->r.ctx, bag, &(qemb_optimizer_desc){.kind = QEMB_SGD}, &foreign));
     set_and_look_up(s);
@@ -179,7 +181,8 @@ static void refuse_foreign(setting *s) {
 }
 
 Test(training, refused,
-     .description = "training: backward and step at the wrong time, of the wrong shape or module, a status and a sentence, nothing changed") {
+     .description =
+         "training: backward and step at the wrong time, of the wrong shape or module, a status and a sentence, nothing changed") {
     bag_pocl_devices();
     for (int e = 0; e < NUM_ENGINES; e++) {
         const op_row_update op = small_case(QEMB_SGD, 1);
@@ -197,7 +200,8 @@ Test(training, refused,
         s.r.result = (train_result){0};
         train_state(&s.r);
         const size_t elements = (size_t)(op.backward.forward.E * op.backward.forward.D);
-        cr_assert_arr_eq(before.values, s.r.result.values, elements * sizeof(float), "%s: a refused call changed weights", engines[e].label);
+        cr_assert_arr_eq(before.values, s.r.result.values, elements * sizeof(float), "%s: a refused call changed weights",
+                         engines[e].label);
         const size_t momentum = (size_t)before.count - elements;
         cr_assert_arr_eq(before.values + momentum, s.r.result.values + momentum, elements * sizeof(float));
         /* The next good call is right. */
@@ -248,8 +252,9 @@ static const struct {
     {{.kind = QEMB_SGD, .form = (qemb_sgd_form)2}, QEMB_ERR_ARG, "form=2"},
 };
 
-Test(training, refused_optimizers,
-     .description = "training: optimisers with NaN, negative, unused or contradicting numbers, a status and a sentence, no optimiser made") {
+Test(
+    training, refused_optimizers,
+    .description = "training: optimisers with NaN, negative, unused or contradicting numbers, a status and a sentence, no optimiser made") {
     const op_row_update op = small_case(QEMB_PARTIAL_ROWWISE_ADAM, 1);
     setting s;
     open_setting(&s, &reference, &op);
@@ -279,7 +284,8 @@ Test(training, refused_optimizers,
 /* ---- schedules ------------------------------------------------------------------------------------------------------------------ */
 
 Test(training, schedule,
-     .description = "training: fake quantisation from a step, observers frozen after one, as when the switches are turned by hand; per table") {
+     .description =
+         "training: fake quantisation from a step, observers frozen after one, as when the switches are turned by hand; per table") {
     enum { FAKE_QUANT_FROM = 2, OBSERVER_UNTIL = 4, STEPS = 7 };
     bag_pocl_devices();
     for (int e = 0; e < 2; e++) {
@@ -328,9 +334,12 @@ static void train_zero_norms(qemb_context *ctx, int64_t kind, float w[4][19], fl
     qemb_optimizer *optimizer = NULL;
     const op_row_update op = small_case(kind, 1);
     const qemb_optimizer_desc d = {.kind = (qemb_optimizer_kind)kind, .lr = 0.5};
-    train_must(&op, qemb_embedding_bag_create(ctx,
-                                              &(qemb_embedding_bag_desc){.num_embeddings = 4, .embedding_dim = 19, .qconfig = qemb_qconfig_float(), .weight = &w[0][0], .mode = QEMB_MODE_SUM},
-                                              &bag));
+    train_must(
+        &op, qemb_embedding_bag_create(
+                 ctx,
+                 &(qemb_embedding_bag_desc){
+                     .num_embeddings = 4, .embedding_dim = 19, .qconfig = qemb_qconfig_float(), .weight = &w[0][0], .mode = QEMB_MODE_SUM},
+                 &bag));
     train_must(&op, qemb_batch_create(ctx, &batch));
     train_must(&op, qemb_buffer_create(ctx, 4 * 19 * sizeof(float), &buffer));
     train_must(&op, qemb_optimizer_create(ctx, bag, &d, &optimizer));
@@ -345,8 +354,9 @@ static void train_zero_norms(qemb_context *ctx, int64_t kind, float w[4][19], fl
     qemb_embedding_bag_destroy(bag);
 }
 
-Test(training, zero_norms,
-     .description = "row_update: LAMB and LARS where weight, gradient or both are zero, the plain rate instead of 0/0, every engine alike") {
+Test(
+    training, zero_norms,
+    .description = "row_update: LAMB and LARS where weight, gradient or both are zero, the plain rate instead of 0/0, every engine alike") {
     bag_pocl_devices();
     for (int64_t kind = QEMB_LAMB; kind <= QEMB_LARS_SGD; kind++) {
         float want[4][19];

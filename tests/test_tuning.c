@@ -23,6 +23,7 @@ static qemb__tuning *parsed(const char *text) {
 #define HEAD "qemb-tune 1\ndevice cpu\n"
 #define GOOD "bag_forward dim=64 size=1000 quant=1 variant=grouped ahead=48 local=16 rows=8\n"
 
+/* clang-format off */
 Test(tuning, lines, .description = "tuning: good lines are taken, lines that make no sense are passed over one by one") {
     static const char *const wrong[] = {"bag_forward", "bag_forward dim=64", "bag_forward dim=64 size=1 variant=nothing", "nothing dim=1 size=1 variant=grouped",
                                         "bag_forward dim=-1 size=1 variant=grouped", "bag_forward dim=1 size=0 variant=grouped",
@@ -36,7 +37,9 @@ Test(tuning, lines, .description = "tuning: good lines are taken, lines that mak
         cr_expect_eq(parsed(text)->ignored, 1, "%s", wrong[i]);
     }
 }
+/* clang-format on */
 
+/* clang-format off */
 Test(tuning, heads, .description = "tuning: another version, another device or a cut head take nothing; a line that was cut off is left out") {
     static const char *const none[] = {"", "\n", "qemb-tune 1", "qemb-tune 2\ndevice cpu\n" GOOD, "device cpu\n" GOOD, "qemb-tune 1\ndevice other\n" GOOD,
                                        "qemb-tune 1\ndevice cpu2\n" GOOD, "qemb-tune 1\ndevice\n" GOOD};
@@ -51,9 +54,11 @@ Test(tuning, heads, .description = "tuning: another version, another device or a
         cr_expect_eq(tuning.count, 0, "cut after %zu bytes", n);
     }
 }
+/* clang-format on */
 
 Test(tuning, nearest, .description = "tuning: the nearest line of the same stem and quant that fits; none where all are far") {
-    const qemb__tuning *t = parsed(HEAD GOOD "bag_forward dim=128 size=1000 quant=1 variant=single ahead=8\nrow_sort dim=1 size=41 quant=0 variant=cuts\n");
+    const qemb__tuning *t =
+        parsed(HEAD GOOD "bag_forward dim=128 size=1000 quant=1 variant=single ahead=8\nrow_sort dim=1 size=41 quant=0 variant=cuts\n");
     qemb__case c = {.stem = QEMB__BAG_FORWARD, .dim = 64, .quant = true, .size = 700};
     cr_expect_eq(qemb__tuning_find(t, &c, ~0u), &t->line[0]);
     c.dim = 120;
@@ -107,7 +112,8 @@ Test(tuning, files, .description = "tuning: a file changes which variant runs an
     (void)snprintf(text + head, sizeof text - head, "bag_forward dim=64 size=1 quant=1 variant=single ahead=12 local=4\n");
     run_with(text, &tuned, what[1]);
     cr_expect_str_eq(what[1], "single ahead=12 local=4");
-    (void)snprintf(text + head, sizeof text - head, "bag_forward dim=64 size=1 quant=1 variant=grouped ahead=32767 local=32767 rows=32767\n");
+    (void)snprintf(text + head, sizeof text - head,
+                   "bag_forward dim=64 size=1 quant=1 variant=grouped ahead=32767 local=32767 rows=32767\n");
     run_with(text, &wild, what[2]);
     cr_expect_str_eq(what[2], "grouped ahead=96 local=64 rows=64");
     bag_expect_same(&op, "tuned", &tuned, &plain, 0.0);
@@ -117,7 +123,8 @@ Test(tuning, files, .description = "tuning: a file changes which variant runs an
     bag_result_free(&wild);
 }
 
-Test(tuning, paths, .description = "tuning: QEMB_TUNE, else the folder of settings, device names made safe; a folder or nothing there is no error") {
+Test(tuning, paths,
+     .description = "tuning: QEMB_TUNE, else the folder of settings, device names made safe; a folder or nothing there is no error") {
     char path[256];
     (void)setenv("QEMB_TUNE", "/somewhere/else", 1);
     cr_expect(qemb_tuning_path("a/b", path, sizeof path));

@@ -70,7 +70,8 @@ static qemb_embedding_bag *make_module(qemb_context *ctx, const scene *c) {
         q.arithmetic = c->arithmetic;
         tables[t] = (qemb_table_desc){.num_embeddings = c->rows[t], .embedding_dim = c->dim[t], .qconfig = q, .weight = weights[t]};
     }
-    ok(qemb_embedding_bag_collection_create(ctx, &(qemb_collection_desc){.tables = tables, .num_tables = TABLES, .options = {.mode = c->mode}}, &bag));
+    ok(qemb_embedding_bag_collection_create(
+        ctx, &(qemb_collection_desc){.tables = tables, .num_tables = TABLES, .options = {.mode = c->mode}}, &bag));
     for (int t = 0; t < TABLES; t++) {
         free(weights[t]);
     }
@@ -99,8 +100,14 @@ static void fill(lookups *in, const scene *c, uint64_t seed) {
 }
 
 static qemb_input input_of(const lookups *in, const scene *c) {
-    return (qemb_input){.indices = in->indices, .num_indices = in->count, .indices_dtype = QEMB_INT32, .offsets = in->offsets, .num_offsets = TABLES * BAGS,
-                        .offsets_dtype = QEMB_INT32, .per_sample_weights = c->weighted ? in->weights : NULL, .num_per_sample_weights = c->weighted ? in->count : 0};
+    return (qemb_input){.indices = in->indices,
+                        .num_indices = in->count,
+                        .indices_dtype = QEMB_INT32,
+                        .offsets = in->offsets,
+                        .num_offsets = TABLES * BAGS,
+                        .offsets_dtype = QEMB_INT32,
+                        .per_sample_weights = c->weighted ? in->weights : NULL,
+                        .num_per_sample_weights = c->weighted ? in->count : 0};
 }
 
 static void look_at_tables(qemb_embedding_bag *bag, const scene *c, qemb_buffer *values, seen *s) {
@@ -177,8 +184,9 @@ static void play(qemb_context *ctx, const scene *c, seen *s, char what[QEMB__STE
 static void expect_same(const seen *got, const seen *want, const char *family, const char *force, int k) {
     cr_assert_eq(got->count, want->count);
     for (int64_t i = 0; i < got->count; i++) {
-        cr_assert(bag_same_bits(got->value[i], want->value[i]), "QEMB_FAMILY=%s QEMB_VARIANT=%s: scene %d, value %lld of %lld: got %a, want %a", family, force, k,
-                  (long long)i, (long long)got->count, (double)got->value[i], (double)want->value[i]);
+        cr_assert(bag_same_bits(got->value[i], want->value[i]),
+                  "QEMB_FAMILY=%s QEMB_VARIANT=%s: scene %d, value %lld of %lld: got %a, want %a", family, force, k, (long long)i,
+                  (long long)got->count, (double)got->value[i], (double)want->value[i]);
     }
 }
 
@@ -201,7 +209,8 @@ static bool force_text(bool is_cpu, int rank, int level, char *text, size_t size
         at += v ? snprintf(text + at, size - (size_t)at, "%s%s=%s", at ? "," : "", qemb__stem_text((qemb__stem)stem), v->name) : 0;
         for (int k = 0; v && level && k < QEMB__KNOBS; k++) {
             if (v->knob[k].least < v->knob[k].most) {
-                at += snprintf(text + at, size - (size_t)at, ":%s=%d", qemb__knob_text((qemb__knob_name)k), level == 1 ? v->knob[k].least : v->knob[k].most);
+                at += snprintf(text + at, size - (size_t)at, ":%s=%d", qemb__knob_text((qemb__knob_name)k),
+                               level == 1 ? v->knob[k].least : v->knob[k].most);
             }
         }
     }
@@ -242,7 +251,8 @@ static void try_family(const char *family) {
             }
         }
         for (int stem = 0; stem < QEMB__STEMS; stem++) {
-            cr_expect(ran[stem] || !line_of(stem, is_cpu, rank), "%s: line %d of %s: no scene runs it", family, rank, qemb__stem_text((qemb__stem)stem));
+            cr_expect(ran[stem] || !line_of(stem, is_cpu, rank), "%s: line %d of %s: no scene runs it", family, rank,
+                      qemb__stem_text((qemb__stem)stem));
         }
     }
     qemb_context_destroy(ctx);
@@ -263,7 +273,8 @@ static void count_variant(void *user, const char *stem, const char *name, const 
     counts[qemb__stem_of(stem, strlen(stem))] += able;
 }
 
-Test(variants, list, .description = "variants: every stem of both families ends with a line that needs and wants nothing, and names are found again") {
+Test(variants, list,
+     .description = "variants: every stem of both families ends with a line that needs and wants nothing, and names are found again") {
     for (int s = 0; s < QEMB__STEMS; s++) {
         for (int family = 0; family < 2; family++) {
             const qemb__variant *last = NULL;
@@ -286,6 +297,7 @@ Test(variants, list, .description = "variants: every stem of both families ends 
     qemb_context_destroy(ctx);
 }
 
+/* clang-format off */
 Test(variants, names, .description = "variants: words that are not in the list are refused with a sentence, and what was asked for before stays") {
     static const char *const wrong[] = {"bag_forward", "bag_forward=", "bag_forward=nothing", "nothing=single", "bag_forward=single:rows=8",
                                         "bag_forward=single:ahead", "bag_forward=single,row_sort=digit8", "=single", ":", "=,=", "bag_forward=single:=1"};
@@ -314,3 +326,4 @@ Test(variants, names, .description = "variants: words that are not in the list a
     cr_expect_eq(qemb_context_force_variant(ctx, ""), QEMB_ERR_UNSUPPORTED);
     qemb_context_destroy(ctx);
 }
+/* clang-format on */

@@ -25,8 +25,8 @@ const char *qemb_last_error(void) {
 
 const char *qemb_status_name(qemb_status status) {
     switch (status) {
-#define CASE(name, value, text) \
-    case name:                  \
+#define CASE(name, value, text)                                                                                                            \
+    case name:                                                                                                                             \
         return #name;
         QEMB_STATUS_LIST(CASE)
 #undef CASE
@@ -36,8 +36,8 @@ const char *qemb_status_name(qemb_status status) {
 
 const char *qemb_status_text(qemb_status status) {
     switch (status) {
-#define CASE(name, value, text) \
-    case name:                  \
+#define CASE(name, value, text)                                                                                                            \
+    case name:                                                                                                                             \
         return text;
         QEMB_STATUS_LIST(CASE)
 #undef CASE

@@ -21,20 +21,20 @@ qemb_status qemb__fail(qemb_status code, const char *format, ...) QEMB__PRINTF(2
 /* Puts "prefix: " before the sentence recorded last, to name the caller of a failed inner call. Returns `code`. */
 qemb_status qemb__fail_in(qemb_status code, const char *prefix);
 
-#define REQUIRE(condition, code, ...)             \
-    do {                                          \
-        if (!(condition)) {                       \
-            st = qemb__fail((code), __VA_ARGS__); \
-            goto done;                            \
-        }                                         \
+#define REQUIRE(condition, code, ...)                                                                                                      \
+    do {                                                                                                                                   \
+        if (!(condition)) {                                                                                                                \
+            st = qemb__fail((code), __VA_ARGS__);                                                                                          \
+            goto done;                                                                                                                     \
+        }                                                                                                                                  \
     } while (0)
 
-#define TRY(call)             \
-    do {                      \
-        st = (call);          \
-        if (st != QEMB_OK) {  \
-            goto done;        \
-        }                     \
+#define TRY(call)                                                                                                                          \
+    do {                                                                                                                                   \
+        st = (call);                                                                                                                       \
+        if (st != QEMB_OK) {                                                                                                               \
+            goto done;                                                                                                                     \
+        }                                                                                                                                  \
     } while (0)
 
 #endif

@@ -7,11 +7,11 @@
 void bench_print_json(const bench_report *report) {
     for (int32_t i = 0; i < report->count; i++) {
         const bench_result *r = &report->result[i];
-        json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:f, s:f, s:f, s:I}", "op", r->op, "variant",
-                              r->variant, "device", report->device, "shape", report->shape, "bits",
-                              strcmp(r->variant, "float") == 0 ? 32 : (int)report->bits, "runs", (int)r->runs, "best_us", r->best_us,
-                              "median_us", r->median_us, "bytes", (json_int_t)r->bytes, "gbps", r->gbps, "copy_gbps", report->copy_gbps,
-                              "share", r->share, "page_bytes", (json_int_t)report->page_bytes);
+        json_t *o =
+            json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:f, s:f, s:I, s:f, s:f, s:f, s:I}", "op", r->op, "variant", r->variant, "device",
+                      report->device, "shape", report->shape, "bits", strcmp(r->variant, "float") == 0 ? 32 : (int)report->bits, "runs",
+                      (int)r->runs, "best_us", r->best_us, "median_us", r->median_us, "bytes", (json_int_t)r->bytes, "gbps", r->gbps,
+                      "copy_gbps", report->copy_gbps, "share", r->share, "page_bytes", (json_int_t)report->page_bytes);
         if (r->ratio > 0.0) {
             (void)json_object_set_new(o, "compare", json_string(report->compared));
             (void)json_object_set_new(o, "ratio", json_real(r->ratio));
@@ -39,8 +39,8 @@ void bench_print_text(const bench_report *report) {
     if (report->page_bytes) {
         (void)printf(", pages of %s", report->page_bytes > 4096 ? "2 MiB" : "4 KiB");
     }
-    (void)printf("\n  %-14s %-15s %5s %11s %11s %11s %10s %8s %6s %6s %9s %10s%s\n", "op", "variant", "runs", "best us", "median us", "90% us",
-                 "bytes", "GB/s", "share", "rows", "FBGEMM", "M items/s", report->compared ? "   ratio" : "");
+    (void)printf("\n  %-14s %-15s %5s %11s %11s %11s %10s %8s %6s %6s %9s %10s%s\n", "op", "variant", "runs", "best us", "median us",
+                 "90% us", "bytes", "GB/s", "share", "rows", "FBGEMM", "M items/s", report->compared ? "   ratio" : "");
     for (int32_t i = 0; i < report->count; i++) {
         const bench_result *r = &report->result[i];
         (void)printf("  %-14s %-15s %5d %11.1f %11.1f %11.1f %10s %8.2f %6.2f %6.2f ", r->op, r->variant, r->runs, r->best_us, r->median_us,
@@ -56,16 +56,18 @@ void bench_print_text(const bench_report *report) {
 }
 
 void bench_write_tsv_header(FILE *file) {
-    (void)fprintf(file, "op\tvariant\tshape\tbits\truns\tbest_us\tmedian_us\tp90_us\tbytes\tgbps\tcopy_gbps\tshare\trows_gbps\trows_share\tfbgemm_gbps\titems_per_"
+    (void)fprintf(file, "op\tvariant\tshape\tbits\truns\tbest_us\tmedian_us\tp90_us\tbytes\tgbps\tcopy_gbps\tshare\trows_gbps\trows_"
+                        "share\tfbgemm_gbps\titems_per_"
                         "s\tpage_bytes\tcompare\tratio\n");
 }
 
 void bench_write_tsv(FILE *file, const bench_report *report) {
     for (int32_t i = 0; i < report->count; i++) {
         const bench_result *r = &report->result[i];
-        (void)fprintf(file, "%s\t%s\t%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.0f\t%.3f\t%.3f\t%.4f\t%.3f\t%.4f\t%.3f\t%.0f\t%lld\t", r->op, r->variant,
-                      report->shape, strcmp(r->variant, "float") == 0 ? 32 : report->bits, r->runs, r->best_us, r->median_us, r->p90_us,
-                      r->bytes, r->gbps, report->copy_gbps, r->share, report->rows_gbps, r->rows_share, r->fbgemm_gbps, r->items_per_s, (long long)report->page_bytes);
+        (void)fprintf(file, "%s\t%s\t%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.0f\t%.3f\t%.3f\t%.4f\t%.3f\t%.4f\t%.3f\t%.0f\t%lld\t", r->op,
+                      r->variant, report->shape, strcmp(r->variant, "float") == 0 ? 32 : report->bits, r->runs, r->best_us, r->median_us,
+                      r->p90_us, r->bytes, r->gbps, report->copy_gbps, r->share, report->rows_gbps, r->rows_share, r->fbgemm_gbps,
+                      r->items_per_s, (long long)report->page_bytes);
         if (r->ratio > 0.0) {
             (void)fprintf(file, "%s\t%.4f\n", report->compared, r->ratio);
         } else {

@@ -166,7 +166,8 @@ static qemb_status repack(qemb_context *ctx, qemb_safetensors *file, const optio
     if (st == QEMB_OK) {
         st = qemb_packed_convert(from, &o->desc.format, o->desc.flags, &to);
     }
-    if (st == QEMB_OK && (st = qemb_saver_create(&saver)) == QEMB_OK && (st = qemb_saver_add_packed(saver, o->desc.prefix, to)) == QEMB_OK) {
+    if (st == QEMB_OK && (st = qemb_saver_create(&saver)) == QEMB_OK &&
+        (st = qemb_saver_add_packed(saver, o->desc.prefix, to)) == QEMB_OK) {
         st = qemb_saver_write(saver, o->out);
     }
     qemb_saver_destroy(saver);
@@ -211,8 +212,8 @@ int cli_convert(int argc, char **argv) {
         return cli_failed("convert", qemb_last_error());
     }
     if (stat(o.in, &before) == 0 && stat(o.out, &after) == 0) {
-        (void)printf("%s: %s, from %s (%.1f %%)\n", o.out, cli_size((double)after.st_size, size[0]), cli_size((double)before.st_size, size[1]),
-                     100.0 * (double)after.st_size / (double)before.st_size);
+        (void)printf("%s: %s, from %s (%.1f %%)\n", o.out, cli_size((double)after.st_size, size[0]),
+                     cli_size((double)before.st_size, size[1]), 100.0 * (double)after.st_size / (double)before.st_size);
     }
     return CLI_DONE;
 }

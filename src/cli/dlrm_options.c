@@ -5,10 +5,34 @@
 #include "cli/dlrm_cli.h"
 
 enum option_code {
-    OPT_DATA = 256, OPT_SYNTHETIC, OPT_TEST_ROWS, OPT_SCALE, OPT_IDS, OPT_FAULTS, /* data */
-    OPT_SEED, OPT_TABLES, OPT_DIM, OPT_BOTTOM, OPT_TOP, OPT_INTERACTION, OPT_BATCH, OPT_LR, OPT_OPTIMIZER, /* model */
-    OPT_BITS, OPT_METHOD, OPT_EPOCHS, OPT_SAVE, OPT_SAVE_EVERY, OPT_RESUME, /* training */
-    OPT_PREDICTIONS, OPT_SEEDS, OPT_PICTURE, OPT_FROM, OPT_DEVICE, OPT_JSON, OPT_HELP
+    OPT_DATA = 256,
+    OPT_SYNTHETIC,
+    OPT_TEST_ROWS,
+    OPT_SCALE,
+    OPT_IDS,
+    OPT_FAULTS, /* data */
+    OPT_SEED,
+    OPT_TABLES,
+    OPT_DIM,
+    OPT_BOTTOM,
+    OPT_TOP,
+    OPT_INTERACTION,
+    OPT_BATCH,
+    OPT_LR,
+    OPT_OPTIMIZER, /* model */
+    OPT_BITS,
+    OPT_METHOD,
+    OPT_EPOCHS,
+    OPT_SAVE,
+    OPT_SAVE_EVERY,
+    OPT_RESUME, /* training */
+    OPT_PREDICTIONS,
+    OPT_SEEDS,
+    OPT_PICTURE,
+    OPT_FROM,
+    OPT_DEVICE,
+    OPT_JSON,
+    OPT_HELP
 };
 
 /* letter: of dlrm_cli_parse; a: every command. */
@@ -18,15 +42,33 @@ static const struct {
     char letter;
     bool value;
 } options[] = {
-    {"data", OPT_DATA, 'd', true},           {"synthetic", OPT_SYNTHETIC, 'd', true}, {"test-rows", OPT_TEST_ROWS, 'd', true},
-    {"scale", OPT_SCALE, 'd', true},         {"ids", OPT_IDS, 'd', true},             {"faults", OPT_FAULTS, 'd', true},
-    {"seed", OPT_SEED, 'm', true},           {"tables", OPT_TABLES, 'm', true},       {"dim", OPT_DIM, 'm', true},
-    {"bottom", OPT_BOTTOM, 'm', true},       {"top", OPT_TOP, 'm', true},             {"interaction", OPT_INTERACTION, 'm', true},
-    {"batch", OPT_BATCH, 'm', true},         {"optimizer", OPT_OPTIMIZER, 'm', true}, {"lr", OPT_LR, 'm', true},
-    {"bits", OPT_BITS, 't', true},           {"method", OPT_METHOD, 't', true},       {"epochs", OPT_EPOCHS, 't', true},
-    {"save", OPT_SAVE, 't', true},           {"save-every", OPT_SAVE_EVERY, 't', true}, {"resume", OPT_RESUME, 't', true},
-    {"seeds", OPT_SEEDS, 'l', true},         {"picture", OPT_PICTURE, 'l', true},     {"from", OPT_FROM, 'l', true},
-    {"predictions", OPT_PREDICTIONS, 'p', true}, {"device", OPT_DEVICE, 'a', true},   {"json", OPT_JSON, 'a', false},
+    {"data", OPT_DATA, 'd', true},
+    {"synthetic", OPT_SYNTHETIC, 'd', true},
+    {"test-rows", OPT_TEST_ROWS, 'd', true},
+    {"scale", OPT_SCALE, 'd', true},
+    {"ids", OPT_IDS, 'd', true},
+    {"faults", OPT_FAULTS, 'd', true},
+    {"seed", OPT_SEED, 'm', true},
+    {"tables", OPT_TABLES, 'm', true},
+    {"dim", OPT_DIM, 'm', true},
+    {"bottom", OPT_BOTTOM, 'm', true},
+    {"top", OPT_TOP, 'm', true},
+    {"interaction", OPT_INTERACTION, 'm', true},
+    {"batch", OPT_BATCH, 'm', true},
+    {"optimizer", OPT_OPTIMIZER, 'm', true},
+    {"lr", OPT_LR, 'm', true},
+    {"bits", OPT_BITS, 't', true},
+    {"method", OPT_METHOD, 't', true},
+    {"epochs", OPT_EPOCHS, 't', true},
+    {"save", OPT_SAVE, 't', true},
+    {"save-every", OPT_SAVE_EVERY, 't', true},
+    {"resume", OPT_RESUME, 't', true},
+    {"seeds", OPT_SEEDS, 'l', true},
+    {"picture", OPT_PICTURE, 'l', true},
+    {"from", OPT_FROM, 'l', true},
+    {"predictions", OPT_PREDICTIONS, 'p', true},
+    {"device", OPT_DEVICE, 'a', true},
+    {"json", OPT_JSON, 'a', false},
     {"help", OPT_HELP, 'a', false},
 };
 enum { NUM_OPTIONS = sizeof options / sizeof *options };

@@ -76,7 +76,8 @@ done:
 
 void dlrm_cli_report_faults(const dlrm_cli *o, const dlrm_data *data) {
     if (data->faults > 0) {
-        (void)fprintf(stderr, "qemb %s: %s: %lld rows do not parse and are left out\n", o->command, data->desc.path, (long long)data->faults);
+        (void)fprintf(stderr, "qemb %s: %s: %lld rows do not parse and are left out\n", o->command, data->desc.path,
+                      (long long)data->faults);
         for (int i = 0; i < QEMB_CLICK_NAMED_FAULTS && data->fault[i][0]; i++) {
             (void)fprintf(stderr, "  %s\n", data->fault[i]);
         }

@@ -53,17 +53,17 @@ static void print_figures(const inspection *in, const char *kind, const char *na
             (void)json_array_append_new(bins, json_integer(f->bins[i]));
         }
         json_t *figures = json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:o}", "kind", kind, "table", name, "rows",
-                                    (json_int_t)f->rows, "rows_seen", (json_int_t)(f->seen + f->nonfinite), "min", f->low, "max", f->high, "rms", f->signal,
-                                    "mean_range", f->mean_range, "max_range", f->max_range, "constant_rows", (json_int_t)f->constant,
-                                    "nonfinite_rows", (json_int_t)f->nonfinite, "histogram", bins);
+                                    (json_int_t)f->rows, "rows_seen", (json_int_t)(f->seen + f->nonfinite), "min", f->low, "max", f->high,
+                                    "rms", f->signal, "mean_range", f->mean_range, "max_range", f->max_range, "constant_rows",
+                                    (json_int_t)f->constant, "nonfinite_rows", (json_int_t)f->nonfinite, "histogram", bins);
         (void)json_object_update(figures, o);
         json_decref(o);
         print_object(figures);
         return;
     }
     json_decref(o);
-    (void)printf("    values       %.6g to %.6g, rms %.4g; range of a row %.4g on average, %.4g at most\n", f->low, f->high, f->signal, f->mean_range,
-                 f->max_range);
+    (void)printf("    values       %.6g to %.6g, rms %.4g; range of a row %.4g on average, %.4g at most\n", f->low, f->high, f->signal,
+                 f->mean_range, f->max_range);
     if (f->constant || f->nonfinite) {
         (void)printf("    rows         %" PRId64 " of one value, %" PRId64 " with NaN or inf\n", f->constant, f->nonfinite);
     }
@@ -86,7 +86,8 @@ static qemb_status read_float(void *user, int64_t first, int64_t count, float *v
 
 static bool is_float_table(const qemb_tensor_view *v) {
     const size_t n = strlen(v->name);
-    return v->dtype == QEMB_FILE_F32 && v->rank == 2 && v->count > 0 && n >= 6 && strcmp(v->name + n - 6, "weight") == 0 && v->shape[1] <= 1 << 20;
+    return v->dtype == QEMB_FILE_F32 && v->rank == 2 && v->count > 0 && n >= 6 && strcmp(v->name + n - 6, "weight") == 0 &&
+           v->shape[1] <= 1 << 20;
 }
 
 static qemb_status inspect_float(const inspection *in, const qemb_tensor_view *v) {
@@ -100,16 +101,17 @@ static qemb_status inspect_float(const inspection *in, const qemb_tensor_view *v
         return st;
     }
     if (!in->json) {
-        (void)printf("\n%s%s%s: float32, %" PRId64 " x %" PRId64 "\n", cli_bold(stdout), v->name, cli_plain(stdout), v->shape[0], v->shape[1]);
+        (void)printf("\n%s%s%s: float32, %" PRId64 " x %" PRId64 "\n", cli_bold(stdout), v->name, cli_plain(stdout), v->shape[0],
+                     v->shape[1]);
     }
     print_figures(in, "float", v->name, &f,
-                  json_pack("{s:I, s:f, s:f, s:f}", "dim", (json_int_t)v->shape[1], "rms_error_8_bits", f.error[0], "rms_error_4_bits", f.error[1],
-                            "rms_error_2_bits", f.error[2]));
+                  json_pack("{s:I, s:f, s:f, s:f}", "dim", (json_int_t)v->shape[1], "rms_error_8_bits", f.error[0], "rms_error_4_bits",
+                            f.error[1], "rms_error_2_bits", f.error[2]));
     if (!in->json) {
         if (f.nonfinite == 0) {
             const double unit = f.signal > 0.0 ? 100.0 / f.signal : 0.0;
-            (void)printf("    if packed    rms error %.3g at 8 bits (%.2f %% of the values), %.3g at 4 (%.1f %%), %.3g at 2 (%.0f %%)\n", f.error[0],
-                         unit * f.error[0], f.error[1], unit * f.error[1], f.error[2], unit * f.error[2]);
+            (void)printf("    if packed    rms error %.3g at 8 bits (%.2f %% of the values), %.3g at 4 (%.1f %%), %.3g at 2 (%.0f %%)\n",
+                         f.error[0], unit * f.error[0], f.error[1], unit * f.error[1], f.error[2], unit * f.error[2]);
         }
         print_histogram(&f);
     }
@@ -146,23 +148,24 @@ static qemb_status inspect_packed_table(const inspection *in, qemb_packed *packe
     const bool planar = d.format.layout == QEMB_LAYOUT_PLANAR;
     const double bytes = (double)(d.rows_bytes + d.qparams_bytes);
     if (!in->json) {
-        (void)printf("\n%s%s%s: packed, %d bits, %s%s%s%s, %" PRId64 " x %" PRId64 "\n", cli_bold(stdout), d.name, cli_plain(stdout), d.format.bits,
-                     layouts[d.format.layout], planar ? " " : "", planar ? qparams[d.format.qparams] : "", d.format.symmetric ? " symmetric" : "",
-                     d.num_embeddings, d.embedding_dim);
-        (void)printf("    bytes        %s, %.4g a row; float32 would take %.3g times as many\n", cli_size(bytes, size), bytes / (double)d.num_rows,
-                     4.0 * (double)(d.num_rows * d.embedding_dim) / bytes);
+        (void)printf("\n%s%s%s: packed, %d bits, %s%s%s%s, %" PRId64 " x %" PRId64 "\n", cli_bold(stdout), d.name, cli_plain(stdout),
+                     d.format.bits, layouts[d.format.layout], planar ? " " : "", planar ? qparams[d.format.qparams] : "",
+                     d.format.symmetric ? " symmetric" : "", d.num_embeddings, d.embedding_dim);
+        (void)printf("    bytes        %s, %.4g a row; float32 would take %.3g times as many\n", cli_size(bytes, size),
+                     bytes / (double)d.num_rows, 4.0 * (double)(d.num_rows * d.embedding_dim) / bytes);
         if (d.row_map) {
             (void)printf("    pruned       %" PRId64 " rows kept\n", d.num_rows);
         }
     }
-    json_t *o = json_pack("{s:I, s:i, s:s, s:s, s:b, s:I, s:I, s:f, s:f}", "dim", (json_int_t)d.embedding_dim, "bits", (int)d.format.bits, "layout",
-                          layouts[d.format.layout], "qparams", planar ? qparams[d.format.qparams] : "row", "symmetric", d.format.symmetric,
-                          "packed_rows", (json_int_t)d.num_rows, "bytes", (json_int_t)bytes, "mean_error_bound", f.mean_range / codes / 2.0,
-                          "max_error_bound", f.max_range / codes / 2.0);
+    json_t *o = json_pack("{s:I, s:i, s:s, s:s, s:b, s:I, s:I, s:f, s:f}", "dim", (json_int_t)d.embedding_dim, "bits", (int)d.format.bits,
+                          "layout", layouts[d.format.layout], "qparams", planar ? qparams[d.format.qparams] : "row", "symmetric",
+                          d.format.symmetric, "packed_rows", (json_int_t)d.num_rows, "bytes", (json_int_t)bytes, "mean_error_bound",
+                          f.mean_range / codes / 2.0, "max_error_bound", f.max_range / codes / 2.0);
     print_figures(in, "packed", d.name, &f, o);
     if (!in->json) {
-        (void)printf("    error        of a value against what was packed: at most half a step, %.3g on average over rows, %.3g in the widest\n",
-                     f.mean_range / codes / 2.0, f.max_range / codes / 2.0);
+        (void)printf(
+            "    error        of a value against what was packed: at most half a step, %.3g on average over rows, %.3g in the widest\n",
+            f.mean_range / codes / 2.0, f.max_range / codes / 2.0);
         print_histogram(&f);
     }
     return QEMB_OK;
@@ -208,12 +211,13 @@ static void print_tensor(const inspection *in, const qemb_tensor_view *v) {
         (void)json_array_append_new(numbers, json_integer(v->shape[i]));
     }
     if (in->json) {
-        print_object(json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "kind", "tensor", "name", v->name, "dtype", qemb_file_dtype_name(v->dtype), "shape",
-                               numbers, "bytes", (json_int_t)v->bytes, "offset", (json_int_t)v->offset));
+        print_object(json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "kind", "tensor", "name", v->name, "dtype", qemb_file_dtype_name(v->dtype),
+                               "shape", numbers, "bytes", (json_int_t)v->bytes, "offset", (json_int_t)v->offset));
         return;
     }
     json_decref(numbers);
-    (void)printf("  %-4s %-20s %9s  at byte %-12" PRId64 " %s\n", qemb_file_dtype_name(v->dtype), shape, cli_size((double)v->bytes, size), v->offset, v->name);
+    (void)printf("  %-4s %-20s %9s  at byte %-12" PRId64 " %s\n", qemb_file_dtype_name(v->dtype), shape, cli_size((double)v->bytes, size),
+                 v->offset, v->name);
 }
 
 static qemb_status list(const inspection *in) {
@@ -225,8 +229,8 @@ static qemb_status list(const inspection *in) {
         print_object(json_pack("{s:s, s:s, s:I, s:I, s:s?, s:b}", "kind", "file", "path", in->path, "tensors", (json_int_t)tensors, "texts",
                                (json_int_t)texts, "checksum", sum, "verified", in->verify && sum));
     } else {
-        (void)printf("%s%s%s: %" PRId64 " tensors, %" PRId64 " texts, checksum %s%s\n", cli_bold(stdout), in->path, cli_plain(stdout), tensors, texts,
-                     sum ? sum : "none", in->verify && sum ? " verified" : "");
+        (void)printf("%s%s%s: %" PRId64 " tensors, %" PRId64 " texts, checksum %s%s\n", cli_bold(stdout), in->path, cli_plain(stdout),
+                     tensors, texts, sum ? sum : "none", in->verify && sum ? " verified" : "");
     }
     for (int64_t i = 0; st == QEMB_OK && i < tensors; i++) {
         qemb_tensor_view v;

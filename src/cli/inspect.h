@@ -8,8 +8,8 @@ enum { INSPECT_BINS = 24, INSPECT_WIDTHS = 3 };
 
 /* Rows are read where they are wanted: those looked at are spread evenly over the table: blocks of neighbours, all rows of a small table. */
 typedef struct inspect_figures {
-    int64_t rows, seen; /* of the table; looked at */
-    double low, high;   /* smallest and largest value */
+    int64_t rows, seen;           /* of the table; looked at */
+    double low, high;             /* smallest and largest value */
     double mean_range, max_range; /* max - min of a row */
     int64_t constant;             /* rows of one value */
     int64_t nonfinite;            /* rows with NaN or inf; not in the other figures */

@@ -96,9 +96,12 @@ static qemb_status block_error(qemb_context *ctx, const float *values, int64_t r
     qemb_status st = back ? QEMB_OK : QEMB_ERR_NOMEM;
     if (st == QEMB_OK) {
         st = qemb_embedding_bag_create(
-            ctx, &(qemb_embedding_bag_desc){.num_embeddings = rows, .embedding_dim = dim, .qconfig = qemb_qconfig_float(), .weight = values}, &bag);
+            ctx,
+            &(qemb_embedding_bag_desc){.num_embeddings = rows, .embedding_dim = dim, .qconfig = qemb_qconfig_float(), .weight = values},
+            &bag);
     }
-    if (st == QEMB_OK && (st = qemb_packed_create(bag, &desc, &packed)) == QEMB_OK && (st = qemb_packed_unpack(packed, 0, 0, rows, back)) == QEMB_OK) {
+    if (st == QEMB_OK && (st = qemb_packed_create(bag, &desc, &packed)) == QEMB_OK &&
+        (st = qemb_packed_unpack(packed, 0, 0, rows, back)) == QEMB_OK) {
         for (int64_t i = 0; i < rows * dim; i++) {
             const double e = (double)back[i] - (double)values[i];
             *sum += e * e;

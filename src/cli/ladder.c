@@ -28,9 +28,13 @@ static const char help[] =
     "exit codes: 0 done; 1 something failed; 2 wrong command line\n";
 
 /* Float first: every model of bits 32 below is the same one, and is trained once. */
+/* clang-format off */
 #define AFTER_TRAINING(name, conversion) {name, 8, 32, DLRM_QAT, conversion}, {name, 4, 32, DLRM_QAT, conversion}, {name, 2, 32, DLRM_QAT, conversion}
-#define IN_TRAINING(name, method) \
-    {name, 8, 8, method, DLRM_CONVERT_TRAINED}, {name, 4, 4, method, DLRM_CONVERT_TRAINED}, {name, 2, 2, method, DLRM_CONVERT_TRAINED}
+/* clang-format on */
+#define IN_TRAINING(name, method)                                                                                                          \
+    {name, 8, 8, method, DLRM_CONVERT_TRAINED}, {name, 4, 4, method, DLRM_CONVERT_TRAINED}, {                                              \
+        name, 2, 2, method, DLRM_CONVERT_TRAINED                                                                                           \
+    }
 static const ladder_method methods[] = {
     {"float", 32, 32, DLRM_QAT, DLRM_CONVERT_TRAINED},
     AFTER_TRAINING("min/max, a row", DLRM_CONVERT_ROW_MINMAX),

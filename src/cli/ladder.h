@@ -35,7 +35,7 @@ typedef struct ladder {
 double ladder_mean(const ladder *l, int method, size_t offset, bool paired, double *error);
 
 void ladder_print_seed(const ladder *l, int method, int seed); /* one JSON object */
-qemb_status ladder_read(ladder *l, const char *path); /* such objects, a line each: results, seeds, rows */
+qemb_status ladder_read(ladder *l, const char *path);          /* such objects, a line each: results, seeds, rows */
 void ladder_print(const ladder *l);
 /* AUC by bits, a line a family; false and a sentence on stderr when there is no gnuplot. */
 bool ladder_draw(const ladder *l, const char *path);

@@ -29,10 +29,11 @@ double ladder_mean(const ladder *l, int method, size_t offset, bool paired, doub
 void ladder_print_seed(const ladder *l, int method, int seed) {
     const ladder_method *m = &l->methods[method];
     const ladder_result *r = &l->result[method][seed];
-    json_t *o = json_pack("{s:s, s:s, s:i, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I, s:I}", "op", "ladder", "method", m->family, "bits",
-                          (int)m->bits, "seed", (json_int_t)l->options.config.seed + seed, "auc", r->auc, "log_loss", r->log_loss, "drop", r->drop,
-                          "bytes", (json_int_t)r->bytes, "seconds", r->seconds, "tables_ms", r->tables_ms, "layers_ms", r->layers_ms, "best_auc",
-                          l->best_auc[seed], "rows", (json_int_t)l->options.data.synthetic, "test_rows", (json_int_t)l->test_rows);
+    json_t *o =
+        json_pack("{s:s, s:s, s:i, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I, s:I}", "op", "ladder", "method", m->family, "bits",
+                  (int)m->bits, "seed", (json_int_t)l->options.config.seed + seed, "auc", r->auc, "log_loss", r->log_loss, "drop", r->drop,
+                  "bytes", (json_int_t)r->bytes, "seconds", r->seconds, "tables_ms", r->tables_ms, "layers_ms", r->layers_ms, "best_auc",
+                  l->best_auc[seed], "rows", (json_int_t)l->options.data.synthetic, "test_rows", (json_int_t)l->test_rows);
     (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9));
     (void)putchar('\n');
     (void)fflush(stdout);
@@ -56,9 +57,9 @@ static qemb_status read_line(ladder *l, const char *path, int64_t number, const 
     json_int_t bits = 0, of = 0, bytes = 0, rows = 0, test_rows = 0;
     ladder_result r = {0};
     double best = 0.0;
-    const int got = o ? json_unpack(o, "{s:s, s:I, s:I, s:F, s:F, s:F, s:I, s:F, s:F, s:I, s:I}", "method", &family, "bits", &bits, "seed", &of, "auc",
-                                    &r.auc, "log_loss", &r.log_loss, "drop", &r.drop, "bytes", &bytes, "seconds", &r.seconds, "best_auc", &best, "rows",
-                                    &rows, "test_rows", &test_rows)
+    const int got = o ? json_unpack(o, "{s:s, s:I, s:I, s:F, s:F, s:F, s:I, s:F, s:F, s:I, s:I}", "method", &family, "bits", &bits, "seed",
+                                    &of, "auc", &r.auc, "log_loss", &r.log_loss, "drop", &r.drop, "bytes", &bytes, "seconds", &r.seconds,
+                                    "best_auc", &best, "rows", &rows, "test_rows", &test_rows)
                       : -1;
     const int method = got == 0 ? method_index(l, family, bits) : -1;
     DLRM_REQUIRE(method >= 0, QEMB_ERR_CORRUPT, "ladder: %s: line %lld is no result of qemb ladder --json", path, (long long)number);
@@ -90,8 +91,8 @@ qemb_status ladder_read(ladder *l, const char *path) {
     while (fgets(line, sizeof line, file)) {
         DLRM_TRY(read_line(l, path, ++lines, line, seed));
     }
-    DLRM_REQUIRE(l->seeds > 0 && lines == (int64_t)l->seeds * l->count, QEMB_ERR_SHAPE, "ladder: %s: %lld results of %d seeds, want %d a seed", path,
-                 (long long)lines, l->seeds, l->count);
+    DLRM_REQUIRE(l->seeds > 0 && lines == (int64_t)l->seeds * l->count, QEMB_ERR_SHAPE,
+                 "ladder: %s: %lld results of %d seeds, want %d a seed", path, (long long)lines, l->seeds, l->count);
 done:
     if (file) {
         (void)fclose(file);
@@ -107,9 +108,10 @@ void ladder_print(const ladder *l) {
         best += l->best_auc[s] / (double)l->seeds;
     }
     (void)printf("%sqemb %s: the quality ladder%s   %lld rows, scored on %lld others, %d seeds, one epoch; the truth itself: AUC %.5f\n\n",
-                 cli_bold(stdout), qemb_version(), cli_plain(stdout), (long long)l->options.data.synthetic, (long long)l->test_rows, l->seeds, best);
-    (void)printf("%s%-24s %9s %10s %9s %10s %10s %10s %10s%s\n", cli_bold(stdout), "", "AUC", "- float", "+-", "log loss", "tables", "time", "drop",
-                 cli_plain(stdout));
+                 cli_bold(stdout), qemb_version(), cli_plain(stdout), (long long)l->options.data.synthetic, (long long)l->test_rows,
+                 l->seeds, best);
+    (void)printf("%s%-24s %9s %10s %9s %10s %10s %10s %10s%s\n", cli_bold(stdout), "", "AUC", "- float", "+-", "log loss", "tables", "time",
+                 "drop", cli_plain(stdout));
     for (int i = 0; i < l->count; i++) {
         const ladder_method *m = &l->methods[i];
         double off = 0.0;
@@ -121,9 +123,10 @@ void ladder_print(const ladder *l) {
         }
         const double drop = ladder_mean(l, i, offsetof(ladder_result, drop), false, &ignored);
         (void)snprintf(name, sizeof name, m->bits == 32 ? "%s" : "%s, int%d", m->family, (int)m->bits);
-        (void)printf("%-24s %9.5f %+10.5f %9.5f %10.5f %10s %9.2fx %10.5f\n", name, ladder_mean(l, i, offsetof(ladder_result, auc), false, &ignored),
-                     difference, off, ladder_mean(l, i, offsetof(ladder_result, log_loss), false, &ignored),
-                     cli_size((double)l->result[i][0].bytes, size), time, drop);
+        (void)printf("%-24s %9.5f %+10.5f %9.5f %10.5f %10s %9.2fx %10.5f\n", name,
+                     ladder_mean(l, i, offsetof(ladder_result, auc), false, &ignored), difference, off,
+                     ladder_mean(l, i, offsetof(ladder_result, log_loss), false, &ignored), cli_size((double)l->result[i][0].bytes, size),
+                     time, drop);
         for (int s = 0; s < l->seeds && m->conversion == DLRM_CONVERT_TRAINED; s++) {
             worst_drop = fmax(worst_drop, fabs(l->result[i][s].drop));
         }
@@ -157,11 +160,13 @@ bool ladder_draw(const ladder *l, const char *path) {
         (void)cli_failed("ladder", strerror(errno));
         return false;
     }
-    (void)fprintf(pipe,
-                  "set terminal svg size 760,460 font 'sans,12'\nset output '%s'\nset title 'Test AUC by bits of the tables: %lld planted rows, %d seeds'\n"
-                  "set xrange [-0.3:2.3]\nset xtics ('8 bits' 0, '4 bits' 1, '2 bits' 2)\nset ylabel 'AUC'\nset key left bottom\nset grid ytics\n"
-                  "plot %.9f with lines dashtype 2 linecolor 'black' title 'float'",
-                  path, (long long)l->options.data.synthetic, l->seeds, level);
+    (void)fprintf(
+        pipe,
+        "set terminal svg size 760,460 font 'sans,12'\nset output '%s'\nset title 'Test AUC by bits of the tables: %lld planted rows, %d "
+        "seeds'\n"
+        "set xrange [-0.3:2.3]\nset xtics ('8 bits' 0, '4 bits' 1, '2 bits' 2)\nset ylabel 'AUC'\nset key left bottom\nset grid ytics\n"
+        "plot %.9f with lines dashtype 2 linecolor 'black' title 'float'",
+        path, (long long)l->options.data.synthetic, l->seeds, level);
     for (int i = 1; i < l->count; i = family_end(l, i)) {
         (void)fprintf(pipe, ", '-' using 1:2:3 with yerrorlines linewidth 2 title '%s'", l->methods[i].family);
     }
@@ -171,7 +176,8 @@ bool ladder_draw(const ladder *l, const char *path) {
             double error = 0.0;
             const int at = l->methods[i].bits == 8 ? 0 : l->methods[i].bits == 4 ? 1 : 2;
             (void)ladder_mean(l, i, offsetof(ladder_result, auc), true, &error);
-            (void)fprintf(pipe, "%d %.9f %.9f\n", at, ladder_mean(l, i, offsetof(ladder_result, auc), false, &ignored), l->seeds > 1 ? error : 0.0);
+            (void)fprintf(pipe, "%d %.9f %.9f\n", at, ladder_mean(l, i, offsetof(ladder_result, auc), false, &ignored),
+                          l->seeds > 1 ? error : 0.0);
         }
         (void)fputs("e\n", pipe);
     }

@@ -6,21 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char help[] =
-    "usage: qemb lookup FILE --indices 1,2,3 [--table T] [options]\n"
-    "\n"
-    "Prints what the packed tables of a file give: a line a bag, or a line an index without --offsets.\n"
-    "Of a state dict the rows of the master weight are printed (no --offsets).\n"
-    "\n"
-    "  --table T        name of the table; may be left out when there is one\n"
-    "  --indices LIST   rows, separated by commas\n"
-    "  --offsets LIST   where bags start among the indices, the first is 0\n"
-    "  --weights LIST   a weight for each index (tables of mode sum)\n"
-    "  --prefix P       of the packed tables, or of the state dict's keys\n"
-    "  --device D       where to look up (default: the reference engine)\n"
-    "  --json           an array a line\n"
-    "\n"
-    "exit codes: 0 done; 1 the file, an index or an offset was refused; 2 wrong command line\n";
+static const char help[] = "usage: qemb lookup FILE --indices 1,2,3 [--table T] [options]\n"
+                           "\n"
+                           "Prints what the packed tables of a file give: a line a bag, or a line an index without --offsets.\n"
+                           "Of a state dict the rows of the master weight are printed (no --offsets).\n"
+                           "\n"
+                           "  --table T        name of the table; may be left out when there is one\n"
+                           "  --indices LIST   rows, separated by commas\n"
+                           "  --offsets LIST   where bags start among the indices, the first is 0\n"
+                           "  --weights LIST   a weight for each index (tables of mode sum)\n"
+                           "  --prefix P       of the packed tables, or of the state dict's keys\n"
+                           "  --device D       where to look up (default: the reference engine)\n"
+                           "  --json           an array a line\n"
+                           "\n"
+                           "exit codes: 0 done; 1 the file, an index or an offset was refused; 2 wrong command line\n";
 
 enum { TABLE = 256, INDICES, OFFSETS, WEIGHTS, PREFIX, DEVICE, JSON };
 
@@ -63,10 +62,14 @@ static bool parse_list(const char *text, int64_t **whole, float **real, int64_t 
 }
 
 static int parse(int argc, char **argv, lookup *o) {
-    static const struct option words[] = {{"table", required_argument, NULL, TABLE},     {"indices", required_argument, NULL, INDICES},
-                                          {"offsets", required_argument, NULL, OFFSETS}, {"weights", required_argument, NULL, WEIGHTS},
-                                          {"prefix", required_argument, NULL, PREFIX},   {"device", required_argument, NULL, DEVICE},
-                                          {"json", no_argument, NULL, JSON},             {"help", no_argument, NULL, 'h'},
+    static const struct option words[] = {{"table", required_argument, NULL, TABLE},
+                                          {"indices", required_argument, NULL, INDICES},
+                                          {"offsets", required_argument, NULL, OFFSETS},
+                                          {"weights", required_argument, NULL, WEIGHTS},
+                                          {"prefix", required_argument, NULL, PREFIX},
+                                          {"device", required_argument, NULL, DEVICE},
+                                          {"json", no_argument, NULL, JSON},
+                                          {"help", no_argument, NULL, 'h'},
                                           {0}};
     opterr = 0;
     for (int c = 0; (c = getopt_long(argc, argv, ":h", words, NULL)) != -1;) {
@@ -163,9 +166,15 @@ static qemb_status look_up(const lookup *o, qemb_context *ctx, qemb_packed *p, i
     int64_t *offsets = info.pooled ? all_offsets(o, &info, feature, bags, &num_offsets) : NULL;
     const size_t bytes = (size_t)(bags * info.output_dim) * sizeof(float);
     float *values = malloc(bytes + sizeof(float));
-    const qemb_input input = {.indices = o->indices, .num_indices = o->num_indices, .indices_dtype = QEMB_INT64, .offsets = offsets,
-                              .num_offsets = num_offsets, .per_sample_weights = o->weights, .num_per_sample_weights = o->num_weights};
-    if (st == QEMB_OK && (st = qemb_batch_create(ctx, &batch)) == QEMB_OK && (st = qemb_buffer_create(ctx, bytes + sizeof(float), &out)) == QEMB_OK &&
+    const qemb_input input = {.indices = o->indices,
+                              .num_indices = o->num_indices,
+                              .indices_dtype = QEMB_INT64,
+                              .offsets = offsets,
+                              .num_offsets = num_offsets,
+                              .per_sample_weights = o->weights,
+                              .num_per_sample_weights = o->num_weights};
+    if (st == QEMB_OK && (st = qemb_batch_create(ctx, &batch)) == QEMB_OK &&
+        (st = qemb_buffer_create(ctx, bytes + sizeof(float), &out)) == QEMB_OK &&
         (st = qemb_packed_batch_set(p, batch, &input)) == QEMB_OK && (st = qemb_packed_forward(p, batch, out, QEMB_FLOAT32)) == QEMB_OK) {
         st = qemb_buffer_read(out, 0, bytes, values);
     }
@@ -187,7 +196,8 @@ static int packed_rows(const lookup *o, qemb_safetensors *file) {
     int64_t dim = 0;
     int code = CLI_DONE;
     qemb_status st = qemb_context_create(o->device ? o->device : "reference", &ctx);
-    if (st == QEMB_OK && (st = qemb_load_packed(ctx, file, o->prefix, 0, &p)) == QEMB_OK && (st = qemb_packed_get_info(p, &info)) == QEMB_OK) {
+    if (st == QEMB_OK && (st = qemb_load_packed(ctx, file, o->prefix, 0, &p)) == QEMB_OK &&
+        (st = qemb_packed_get_info(p, &info)) == QEMB_OK) {
         const int32_t feature = find_feature(p, &info, o->table, &column, &dim);
         if (feature < 0) {
             code = o->table ? cli_usage("lookup", "%s has no table \"%s\"", o->path, o->table)

@@ -82,15 +82,16 @@ static void print(const serve_run *r) {
     const dlrm_score *s = &r->score;
     const double speed = (double)r->packed.rows / r->packed.seconds;
     if (!r->options.json) {
-        (void)printf("packed   %s at %d bits, open in %.1f ms\n", cli_size((double)r->bytes, size), (int)r->options.config.bits, 1e3 * r->open_seconds);
+        (void)printf("packed   %s at %d bits, open in %.1f ms\n", cli_size((double)r->bytes, size), (int)r->options.config.bits,
+                     1e3 * r->open_seconds);
         (void)printf("score    AUC %.5f, log loss %.5f, accuracy %.5f, %.0f rows/s\n", s->auc, s->log_loss, s->accuracy, speed);
         (void)printf("differ   %lld of %lld\n", (long long)r->different, (long long)r->packed.rows);
         return;
     }
-    json_t *o = json_pack("{s:s, s:i, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:I, s:I}", "op", "serve-check", "bits", (int)r->options.config.bits, "method",
-                          dlrm_method_name(r->options.config.method), "auc", s->auc, "log_loss", s->log_loss, "accuracy", s->accuracy, "rows_per_s",
-                          speed, "packed_bytes", (json_int_t)r->bytes, "open_seconds", r->open_seconds, "different", (json_int_t)r->different, "rows",
-                          (json_int_t)r->packed.rows);
+    json_t *o = json_pack("{s:s, s:i, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:I, s:I}", "op", "serve-check", "bits",
+                          (int)r->options.config.bits, "method", dlrm_method_name(r->options.config.method), "auc", s->auc, "log_loss",
+                          s->log_loss, "accuracy", s->accuracy, "rows_per_s", speed, "packed_bytes", (json_int_t)r->bytes, "open_seconds",
+                          r->open_seconds, "different", (json_int_t)r->different, "rows", (json_int_t)r->packed.rows);
     (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
     (void)putchar('\n');
     json_decref(o);

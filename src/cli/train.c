@@ -55,10 +55,15 @@ static void print_heading(const train_run *r) {
     for (int i = 0; i < c->tables; i++) {
         rows += c->rows[i];
     }
-    (void)printf("%sqemb %s: a DLRM, %d tables of %lld columns, %s%s%s\n", cli_bold(stdout), qemb_version(), (int)c->tables, (long long)c->dim,
-                 c->bits == 32 ? "float" : dlrm_method_name(c->method), c->bits == 8 ? " int8" : c->bits == 4 ? " int4" : c->bits == 2 ? " int2" : "",
+    (void)printf("%sqemb %s: a DLRM, %d tables of %lld columns, %s%s%s\n", cli_bold(stdout), qemb_version(), (int)c->tables,
+                 (long long)c->dim, c->bits == 32 ? "float" : dlrm_method_name(c->method),
+                 c->bits == 8   ? " int8"
+                 : c->bits == 4 ? " int4"
+                 : c->bits == 2 ? " int2"
+                                : "",
                  cli_plain(stdout));
-    (void)printf("tables   %lld rows, %s in float32, on %s\n", (long long)rows, cli_size(4.0 * (double)rows * (double)c->dim, size), report.device);
+    (void)printf("tables   %lld rows, %s in float32, on %s\n", (long long)rows, cli_size(4.0 * (double)rows * (double)c->dim, size),
+                 report.device);
     (void)printf("rows     %lld to train on, %lld to test on, from %s\n", (long long)d->count[DLRM_TRAIN], (long long)d->count[DLRM_TEST],
                  d->desc.path ? d->desc.path : "the generator");
     if (d->generator) {
@@ -71,10 +76,12 @@ static void print_heading(const train_run *r) {
 static void print_epoch(const train_run *r, double loss, double speed) {
     const dlrm_score *s = &r->score;
     if (!r->options.json) {
-        (void)printf("%5lld %10.0f %10.5f %10.5f %10.5f %10.5f\n", (long long)r->position.epoch, speed, loss, s->auc, s->log_loss, s->accuracy);
+        (void)printf("%5lld %10.0f %10.5f %10.5f %10.5f %10.5f\n", (long long)r->position.epoch, speed, loss, s->auc, s->log_loss,
+                     s->accuracy);
     } else {
-        json_t *o = json_pack("{s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:I}", "op", "train", "epoch", (json_int_t)r->position.epoch, "rows_per_s", speed,
-                              "loss", loss, "auc", s->auc, "log_loss", s->log_loss, "accuracy", s->accuracy, "test_rows", (json_int_t)s->rows);
+        json_t *o = json_pack("{s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:I}", "op", "train", "epoch", (json_int_t)r->position.epoch,
+                              "rows_per_s", speed, "loss", loss, "auc", s->auc, "log_loss", s->log_loss, "accuracy", s->accuracy,
+                              "test_rows", (json_int_t)s->rows);
         (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
         (void)putchar('\n');
         json_decref(o);
@@ -89,21 +96,21 @@ static void print_end(const train_run *r, const dlrm_score *packed, int64_t byte
     const double layers = t->steps ? 1e3 * t->layers_seconds / (double)t->steps : 0.0;
     char size[24];
     if (!r->options.json) {
-        (void)printf("\ntime     tables %.3f ms a step, dense layers %.3f ms: device time, mean of %lld steps; best %.3f and %.3f ms\n", tables, layers,
-                     (long long)t->steps, 1e3 * t->tables_best, 1e3 * t->layers_best);
+        (void)printf("\ntime     tables %.3f ms a step, dense layers %.3f ms: device time, mean of %lld steps; best %.3f and %.3f ms\n",
+                     tables, layers, (long long)t->steps, 1e3 * t->tables_best, 1e3 * t->layers_best);
         if (packed) {
-            (void)printf("packed   %s, AUC %.5f, log loss %.5f; %lld of %lld predictions differ from the trained ones\n", cli_size((double)bytes, size),
-                         packed->auc, packed->log_loss, (long long)different, (long long)packed->rows);
+            (void)printf("packed   %s, AUC %.5f, log loss %.5f; %lld of %lld predictions differ from the trained ones\n",
+                         cli_size((double)bytes, size), packed->auc, packed->log_loss, (long long)different, (long long)packed->rows);
         }
         return;
     }
-    json_t *o = json_pack("{s:s, s:i, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "op", "trained", "bits", (int)r->model->config.bits, "method",
-                          dlrm_method_name(r->model->config.method), "seed", (json_int_t)r->model->config.seed, "auc", r->score.auc, "log_loss",
-                          r->score.log_loss, "tables_ms", tables, "layers_ms", layers, "tables_best_ms", 1e3 * t->tables_best,
-                          "layers_best_ms", 1e3 * t->layers_best, "seconds", r->model->seconds);
+    json_t *o = json_pack("{s:s, s:i, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "op", "trained", "bits", (int)r->model->config.bits,
+                          "method", dlrm_method_name(r->model->config.method), "seed", (json_int_t)r->model->config.seed, "auc",
+                          r->score.auc, "log_loss", r->score.log_loss, "tables_ms", tables, "layers_ms", layers, "tables_best_ms",
+                          1e3 * t->tables_best, "layers_best_ms", 1e3 * t->layers_best, "seconds", r->model->seconds);
     if (packed) {
-        json_t *rest = json_pack("{s:I, s:f, s:f, s:I, s:I}", "packed_bytes", (json_int_t)bytes, "packed_auc", packed->auc, "packed_log_loss",
-                                 packed->log_loss, "different", (json_int_t)different, "rows", (json_int_t)packed->rows);
+        json_t *rest = json_pack("{s:I, s:f, s:f, s:I, s:I}", "packed_bytes", (json_int_t)bytes, "packed_auc", packed->auc,
+                                 "packed_log_loss", packed->log_loss, "different", (json_int_t)different, "rows", (json_int_t)packed->rows);
         (void)json_object_update(o, rest);
         json_decref(rest);
     }
@@ -149,7 +156,8 @@ static qemb_status start(train_run *r) {
         memcpy(o->config.rows, r->data->rows, sizeof o->config.rows);
     }
     DLRM_TRY(dlrm_device_create(o->device, &r->device));
-    DLRM_TRY(dlrm_model_create(r->device, &o->config, o->config.batch > DLRM_SCORE_BATCH ? o->config.batch : DLRM_SCORE_BATCH, false, &r->model));
+    DLRM_TRY(dlrm_model_create(r->device, &o->config, o->config.batch > DLRM_SCORE_BATCH ? o->config.batch : DLRM_SCORE_BATCH, false,
+                               &r->model));
     if (o->resume) {
         DLRM_TRY(dlrm_resume(r->model, o->resume, &r->position));
     }
@@ -224,8 +232,9 @@ static int run(train_run *r) {
     }
     if (stopped) {
         char text[256];
-        (void)snprintf(text, sizeof text, "stopped after %lld rows of epoch %lld%s%.160s", (long long)r->position.row, (long long)r->position.epoch + 1,
-                       r->options.save ? "; go on with --resume " : ", nothing is saved (no --save)", r->options.save ? r->options.save : "");
+        (void)snprintf(text, sizeof text, "stopped after %lld rows of epoch %lld%s%.160s", (long long)r->position.row,
+                       (long long)r->position.epoch + 1, r->options.save ? "; go on with --resume " : ", nothing is saved (no --save)",
+                       r->options.save ? r->options.save : "");
         return cli_failed("train", text);
     }
     return CLI_DONE;

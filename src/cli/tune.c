@@ -27,16 +27,24 @@ static const char help[] =
     "exit codes: 0 done; 1 a measurement failed; 2 wrong command line\n";
 
 static const char *const quick_shapes[] = {"forward --rows 200k --dim 64", "sort --rows 1M", "step --rows 200k --dim 16 --batch 512", NULL};
-static const char *const full_shapes[] = {"forward --rows 4M --dim 16",  "forward --rows 4M --dim 64",          "forward --rows 4M --dim 128",
-                                          "forward --rows 50k --dim 64", "forward --rows 4M --dim 64 --float",   "forward --rows 4M --dim 16 --float",
-                                          "sort --rows 1M",              "sort --rows 1M --batch 20480",        "step --rows 1M --dim 64",
-                                          "step --rows 1M --dim 16",     "packed_forward --rows 1M --dim 128 --bits 4", NULL};
+static const char *const full_shapes[] = {"forward --rows 4M --dim 16",
+                                          "forward --rows 4M --dim 64",
+                                          "forward --rows 4M --dim 128",
+                                          "forward --rows 50k --dim 64",
+                                          "forward --rows 4M --dim 64 --float",
+                                          "forward --rows 4M --dim 16 --float",
+                                          "sort --rows 1M",
+                                          "sort --rows 1M --batch 20480",
+                                          "step --rows 1M --dim 64",
+                                          "step --rows 1M --dim 16",
+                                          "packed_forward --rows 1M --dim 128 --bits 4",
+                                          NULL};
 
 /* What an operation launches, and what is worth tuning there. */
 static const struct {
     const char *operation, *stem;
-} stems[] = {{"forward", "bag_forward"},         {"sort", "row_sort"},    {"step", "row_update"}, {"backward", "bag_backward"}, {"update", "row_update"},
-             {"observe", "row_observe"},         {"pack", "row_pack"},    {"packed_forward", "packed_forward"}};
+} stems[] = {{"forward", "bag_forward"}, {"sort", "row_sort"},       {"step", "row_update"}, {"backward", "bag_backward"},
+             {"update", "row_update"},   {"observe", "row_observe"}, {"pack", "row_pack"},   {"packed_forward", "packed_forward"}};
 
 typedef struct tuner {
     const char *output, *device, *shapes_file;
@@ -114,7 +122,9 @@ done:
 static qemb_status try_knob(search *s, const char *knob, long least, long most, int rounds) {
     qemb_status st = QEMB_OK;
     const bool fine = strcmp(knob, "ahead") == 0;
-    for (long n = least; n <= most; n = fine && n % 3 && n + n / 2 <= most && (n & (n - 1)) == 0 ? n + n / 2 : fine && n % 3 == 0 ? n / 3 * 4 : 2 * n) {
+    for (long n = least; n <= most; n = fine && n % 3 && n + n / 2 <= most && (n & (n - 1)) == 0 ? n + n / 2
+                                        : fine && n % 3 == 0                                     ? n / 3 * 4
+                                                                                                 : 2 * n) {
         char choice[LINE];
         bool yes = false;
         (void)snprintf(choice, sizeof choice, "%.150s:%s=%ld", s->best, knob, n); /* the last of two values of a knob counts */
@@ -289,9 +299,9 @@ static bool read_shapes(tuner *t, char **text) {
 }
 
 static int parse(int argc, char **argv, tuner *t) {
-    static const struct option options[] = {{"quick", no_argument, NULL, 'q'},   {"shape", required_argument, NULL, 's'},
+    static const struct option options[] = {{"quick", no_argument, NULL, 'q'},        {"shape", required_argument, NULL, 's'},
                                             {"shapes", required_argument, NULL, 'f'}, {"device", required_argument, NULL, 'd'},
-                                            {"help", no_argument, NULL, 'h'},    {0}};
+                                            {"help", no_argument, NULL, 'h'},         {0}};
     opterr = 0;
     optind = 0;
     for (int code; (code = getopt_long(argc, argv, ":o:h", options, NULL)) != -1;) {
@@ -329,7 +339,8 @@ int cli_tune(int argc, char **argv) {
     char *text = NULL;
     int code = parse(argc, argv, t);
     if (code == CLI_DONE && t->shapes_file && (t->num_shapes || !read_shapes(t, &text))) {
-        code = t->num_shapes ? cli_usage("tune", "--shape and --shapes exclude each other") : cli_failed("tune", "the shapes cannot be read");
+        code =
+            t->num_shapes ? cli_usage("tune", "--shape and --shapes exclude each other") : cli_failed("tune", "the shapes cannot be read");
     }
     for (const char *const *built_in = t->quick ? quick_shapes : full_shapes; code == CLI_DONE && !t->num_shapes && *built_in; built_in++) {
         t->shape[t->at++] = *built_in;
@@ -343,7 +354,9 @@ int cli_tune(int argc, char **argv) {
     }
     cli_progress_end(&t->bar);
     if (code == CLI_DONE) {
-        code = t->num_lines ? write_file(t) : cli_failed("tune", "nothing to choose: no shape could be measured, or the device has one variant of each kernel");
+        code = t->num_lines
+                   ? write_file(t)
+                   : cli_failed("tune", "nothing to choose: no shape could be measured, or the device has one variant of each kernel");
     }
     free(text);
     free(t);

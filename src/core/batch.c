@@ -31,14 +31,16 @@ static qemb_status check_arguments(const qemb_embedding_bag *bag, const shape_in
             (long long)in->num_indices);
     REQUIRE(is_integer(in->indices_dtype), QEMB_ERR_DTYPE, "%s: indices_dtype=%d, want QEMB_INT32 or QEMB_INT64", in->call,
             (int)in->indices_dtype);
-    REQUIRE(!in->has_offsets || is_integer(in->offsets_dtype), QEMB_ERR_DTYPE, "%s: offsets_dtype=%d, want QEMB_INT32 or QEMB_INT64", in->call,
-            (int)in->offsets_dtype);
-    REQUIRE((unsigned)in->check <= QEMB_TRUST, QEMB_ERR_ARG, "%s: check=%d, want QEMB_CHECK, QEMB_SKIP or QEMB_TRUST", in->call, (int)in->check);
-    REQUIRE(in->has_weights || in->num_weights == 0, QEMB_ERR_ARG, "%s: per_sample_weights is NULL with num_per_sample_weights=%lld", in->call,
-            (long long)in->num_weights);
+    REQUIRE(!in->has_offsets || is_integer(in->offsets_dtype), QEMB_ERR_DTYPE, "%s: offsets_dtype=%d, want QEMB_INT32 or QEMB_INT64",
+            in->call, (int)in->offsets_dtype);
+    REQUIRE((unsigned)in->check <= QEMB_TRUST, QEMB_ERR_ARG, "%s: check=%d, want QEMB_CHECK, QEMB_SKIP or QEMB_TRUST", in->call,
+            (int)in->check);
+    REQUIRE(in->has_weights || in->num_weights == 0, QEMB_ERR_ARG, "%s: per_sample_weights is NULL with num_per_sample_weights=%lld",
+            in->call, (long long)in->num_weights);
     if (in->has_weights) {
         REQUIRE(bag->pooled, QEMB_ERR_UNSUPPORTED, "%s: per_sample_weights given, an embedding has none", in->call);
-        REQUIRE(bag->options.mode == QEMB_MODE_SUM, QEMB_ERR_UNSUPPORTED, "%s: per_sample_weights given and the module's mode is %s, want sum", in->call,
+        REQUIRE(bag->options.mode == QEMB_MODE_SUM, QEMB_ERR_UNSUPPORTED,
+                "%s: per_sample_weights given and the module's mode is %s, want sum", in->call,
                 bag->options.mode == QEMB_MODE_MEAN ? "mean" : "max");
         REQUIRE(in->num_weights == in->num_indices, QEMB_ERR_SHAPE, "%s: num_per_sample_weights=%lld, want num_indices=%lld", in->call,
                 (long long)in->num_weights, (long long)in->num_indices);
@@ -68,8 +70,8 @@ static qemb_status shape_of(const qemb_embedding_bag *bag, const shape_input *in
         REQUIRE(total > 0 || in->num_indices == 0, QEMB_ERR_OFFSETS, "%s: num_offsets=%lld, want bags for %lld indices", in->call,
                 (long long)in->num_offsets, (long long)in->num_indices);
     } else {
-        REQUIRE(in->columns > 0 || in->num_indices == 0, QEMB_ERR_SHAPE, "%s: offsets is NULL and columns=%lld, want offsets or columns > 0", in->call,
-                (long long)in->columns);
+        REQUIRE(in->columns > 0 || in->num_indices == 0, QEMB_ERR_SHAPE,
+                "%s: offsets is NULL and columns=%lld, want offsets or columns > 0", in->call, (long long)in->columns);
         REQUIRE(in->columns > 0, QEMB_ERR_SHAPE, "%s: columns=%lld, want > 0 where offsets is NULL", in->call, (long long)in->columns);
         REQUIRE(in->num_indices % in->columns == 0, QEMB_ERR_SHAPE, "%s: num_indices=%lld, want a multiple of columns=%lld", in->call,
                 (long long)in->num_indices, (long long)in->columns);
@@ -77,7 +79,8 @@ static qemb_status shape_of(const qemb_embedding_bag *bag, const shape_input *in
         total = in->num_indices / in->columns;
     }
     REQUIRE(total <= INT32_MAX, QEMB_ERR_SHAPE, "%s: %lld bags, want fewer than 2^31", in->call, (long long)total);
-    REQUIRE(total % features == 0, QEMB_ERR_SHAPE, "%s: %lld bags, want a multiple of the %d features", in->call, (long long)total, features);
+    REQUIRE(total % features == 0, QEMB_ERR_SHAPE, "%s: %lld bags, want a multiple of the %d features", in->call, (long long)total,
+            features);
     shape->bags = total / features;
     *all_bags = total;
 done:
@@ -94,8 +97,8 @@ static qemb_status check_offsets(const qemb_embedding_bag *bag, const qemb_input
     for (int64_t i = 0; i < in->num_offsets; i++) {
         int64_t value = load(in->offsets, type, i);
         REQUIRE(i != 0 || value == 0, QEMB_ERR_OFFSETS, "batch_set: offsets[0]=%lld, want 0", (long long)value);
-        REQUIRE(value >= before, QEMB_ERR_OFFSETS, "batch_set: offsets[%lld]=%lld, want at least the %lld before it", (long long)i, (long long)value,
-                (long long)before);
+        REQUIRE(value >= before, QEMB_ERR_OFFSETS, "batch_set: offsets[%lld]=%lld, want at least the %lld before it", (long long)i,
+                (long long)value, (long long)before);
         REQUIRE(value <= in->num_indices, QEMB_ERR_OFFSETS, "batch_set: offsets[%lld]=%lld, want at most num_indices=%lld", (long long)i,
                 (long long)value, (long long)in->num_indices);
         before = value;
@@ -145,8 +148,8 @@ static int64_t copy_indices(const qemb_input *in, int64_t from, int64_t to, int6
 }
 
 /* Checks and copies all indices, feature after feature. */
-static qemb_status check_indices(const qemb_embedding_bag *bag, const qemb_input *in, const q_batch *shape, const int32_t *offsets, bool narrow,
-                                 void *target, int64_t *skipped) {
+static qemb_status check_indices(const qemb_embedding_bag *bag, const qemb_input *in, const q_batch *shape, const int32_t *offsets,
+                                 bool narrow, void *target, int64_t *skipped) {
     const qemb__tables *tables = bag->tables;
     *skipped = 0;
     for (int32_t k = 0; k < tables->num_features; k++) {
@@ -311,9 +314,17 @@ qemb_status qemb_batch_set(qemb_batch *b, const qemb_embedding_bag *bag, const q
         return st;
     }
     REQUIRE(bag->ctx == b->ctx, QEMB_ERR_ARG, "batch_set: batch and bag are of different contexts");
-    shape_input common = {in->num_indices, in->num_offsets, in->columns, in->num_per_sample_weights, in->indices_dtype,
-                          in->offsets_dtype ? in->offsets_dtype : in->indices_dtype, in->offsets != NULL, in->indices != NULL,
-                          in->per_sample_weights != NULL, in->check, "batch_set"};
+    shape_input common = {in->num_indices,
+                          in->num_offsets,
+                          in->columns,
+                          in->num_per_sample_weights,
+                          in->indices_dtype,
+                          in->offsets_dtype ? in->offsets_dtype : in->indices_dtype,
+                          in->offsets != NULL,
+                          in->indices != NULL,
+                          in->per_sample_weights != NULL,
+                          in->check,
+                          "batch_set"};
     TRY(check_arguments(bag, &common));
     TRY(shape_of(bag, &common, &shape, &all_bags));
     TRY(set_host(b, bag, in, &shape));
@@ -340,11 +351,13 @@ static qemb_status check_device_buffers(const qemb_embedding_bag *bag, const qem
     REQUIRE(!in->indices || (int64_t)(in->indices->bytes / index_size) >= in->num_indices, QEMB_ERR_SHAPE,
             "batch_set_device: indices hold %zu bytes, want %lld items of %zu", in->indices->bytes, (long long)in->num_indices, index_size);
     REQUIRE(!in->offsets || (in->num_offsets >= 0 && (int64_t)(in->offsets->bytes / offset_size) >= in->num_offsets), QEMB_ERR_SHAPE,
-            "batch_set_device: offsets hold %zu bytes, want %lld items of %zu", in->offsets->bytes, (long long)in->num_offsets, offset_size);
+            "batch_set_device: offsets hold %zu bytes, want %lld items of %zu", in->offsets->bytes, (long long)in->num_offsets,
+            offset_size);
     REQUIRE(!in->per_sample_weights || (int64_t)(in->per_sample_weights->bytes / 4) >= in->num_indices, QEMB_ERR_SHAPE,
-            "batch_set_device: per_sample_weights hold %zu bytes, want %lld floats", in->per_sample_weights->bytes, (long long)in->num_indices);
-    REQUIRE((!in->indices || in->indices->offset % index_size == 0) && (!in->offsets || in->offsets->offset % offset_size == 0), QEMB_ERR_SHAPE,
-            "batch_set_device: a buffer starts inside an element");
+            "batch_set_device: per_sample_weights hold %zu bytes, want %lld floats", in->per_sample_weights->bytes,
+            (long long)in->num_indices);
+    REQUIRE((!in->indices || in->indices->offset % index_size == 0) && (!in->offsets || in->offsets->offset % offset_size == 0),
+            QEMB_ERR_SHAPE, "batch_set_device: a buffer starts inside an element");
 done:
     return st;
 }
@@ -361,13 +374,19 @@ qemb_status qemb_batch_set_device(qemb_batch *b, const qemb_embedding_bag *bag, 
     }
     REQUIRE(bag->ctx == b->ctx, QEMB_ERR_ARG, "batch_set_device: batch and bag are of different contexts");
     qemb_dtype offsets_dtype = in->offsets_dtype ? in->offsets_dtype : in->indices_dtype;
-    shape_input common = {in->num_indices,   in->num_offsets, in->columns, in->num_per_sample_weights, in->indices_dtype, offsets_dtype, in->offsets != NULL,
-                          in->indices != NULL, in->per_sample_weights != NULL, in->check, "batch_set_device"};
+    shape_input common = {in->num_indices,   in->num_offsets,     in->columns,         in->num_per_sample_weights,     in->indices_dtype,
+                          offsets_dtype,     in->offsets != NULL, in->indices != NULL, in->per_sample_weights != NULL, in->check,
+                          "batch_set_device"};
     TRY(check_arguments(bag, &common));
     TRY(shape_of(bag, &common, &shape, &all_bags));
     TRY(check_device_buffers(bag, in, offsets_dtype));
-    qemb__batch_view view = {.shape = shape, .indices = in->indices, .offsets = in->offsets, .weights = in->per_sample_weights, .status = b->spare,
-                             .indices_64 = in->indices_dtype == QEMB_INT64, .offsets_64 = in->offsets && offsets_dtype == QEMB_INT64};
+    qemb__batch_view view = {.shape = shape,
+                             .indices = in->indices,
+                             .offsets = in->offsets,
+                             .weights = in->per_sample_weights,
+                             .status = b->spare,
+                             .indices_64 = in->indices_dtype == QEMB_INT64,
+                             .offsets_64 = in->offsets && offsets_dtype == QEMB_INT64};
     TRY(reset_status(b));
     qemb__batch_check_args args = {bag->tables, &view, all_bags, in->check};
     TRY(b->ctx->ops->batch_check(b->ctx, &args));

@@ -8,24 +8,24 @@ struct qemb_batch {
     qemb_context *ctx;
     const qemb_embedding_bag *bag; /* the module it was set for; NULL before the first set */
     qemb__batch_view view;
-    int64_t bags;          /* of one feature */
+    int64_t bags; /* of one feature */
     qemb_check check;
-    bool on_device;        /* view's buffers are the caller's */
-    int64_t skipped;       /* host input under QEMB_SKIP */
-    uint64_t generation;   /* counts sets: a backward belongs to the forward of the same generation */
+    bool on_device;      /* view's buffers are the caller's */
+    int64_t skipped;     /* host input under QEMB_SKIP */
+    uint64_t generation; /* counts sets: a backward belongs to the forward of the same generation */
 
     /* host input travels in one copy through one of two staging blocks into one of two stores, so that a set need not wait for the
      * step that still reads the last one */
     qemb_buffer *store[2];
     void *staging[2];
     int64_t staging_bytes[2];
-    void *fence[2]; /* end of the copy out of staging */
+    void *fence[2];                                       /* end of the copy out of staging */
     qemb_buffer view_indices, view_offsets, view_weights; /* windows into store[turn] */
     int turn;
 
     qemb_buffer *spare; /* status words for the next set, so that one that fails leaves those of the last as they are */
     bool status_dirty;  /* the status words may hold an error of device input */
-    bool is_unchecked; /* device input whose status has not been read */
+    bool is_unchecked;  /* device input whose status has not been read */
     qemb_batch *next_unchecked;
 };
 

@@ -163,8 +163,8 @@ qemb_status qemb_context_copy_bandwidth(qemb_context *ctx, size_t bytes, double 
     }
     REQUIRE(gbps, QEMB_ERR_ARG, "context_copy_bandwidth: gbps is NULL");
     bytes = bytes ? bytes : (size_t)256 << 20;
-    REQUIRE(bytes <= (size_t)ctx->report.max_allocation_bytes, QEMB_ERR_UNSUPPORTED, "context_copy_bandwidth: bytes=%zu, want at most %lld", bytes,
-            (long long)ctx->report.max_allocation_bytes);
+    REQUIRE(bytes <= (size_t)ctx->report.max_allocation_bytes, QEMB_ERR_UNSUPPORTED, "context_copy_bandwidth: bytes=%zu, want at most %lld",
+            bytes, (long long)ctx->report.max_allocation_bytes);
     TRY(qemb__buffer_create(ctx, bytes, &from));
     TRY(qemb__buffer_create(ctx, bytes, &to));
     double best = 1e30;

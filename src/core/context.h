@@ -27,7 +27,7 @@ struct qemb_context {
 struct qemb_buffer {
     qemb_context *ctx;
     void *memory;
-    void *host;    /* where `memory` starts */
+    void *host; /* where `memory` starts */
     size_t bytes;
     size_t offset; /* of the buffer's first byte within `memory`: windows, and a caller's cl_mem, may start anywhere */
     bool owned;

@@ -24,9 +24,11 @@ qemb_status qemb_embedding_create(qemb_context *ctx, const qemb_embedding_desc *
     if (!d || !out) {
         return qemb__fail(QEMB_ERR_ARG, "embedding_create: %s is NULL", d ? "embedding" : "desc");
     }
-    qemb_table_desc table = {d->num_embeddings, d->embedding_dim, d->has_padding_idx, d->padding_idx, d->has_max_norm, d->max_norm, d->norm_type,
-                             d->dtype, d->qconfig, d->weight, d->weight_buffer, d->seed, d->name};
-    qemb_collection_desc desc = {.tables = &table, .num_tables = 1,
+    qemb_table_desc table = {
+        d->num_embeddings, d->embedding_dim, d->has_padding_idx, d->padding_idx,   d->has_max_norm, d->max_norm, d->norm_type,
+        d->dtype,          d->qconfig,       d->weight,          d->weight_buffer, d->seed,         d->name};
+    qemb_collection_desc desc = {.tables = &table,
+                                 .num_tables = 1,
                                  .options = {.mode = QEMB_MODE_SUM, .scale_grad_by_freq = d->scale_grad_by_freq, .sparse = d->sparse}};
     qemb_status st = qemb__bag_create(ctx, &desc, false, "embedding_create", &bag);
     return st == QEMB_OK ? wrap(bag, out) : st;

@@ -21,30 +21,33 @@ qemb_qconfig qemb_qconfig_2bit(void) {
 }
 
 qemb_qconfig qemb_qconfig_float(void) {
-    return (qemb_qconfig){.quant_min = 0, .quant_max = 255, .observer = QEMB_OBSERVER_MEMORYLESS, .observer_off = true, .fake_quant_off = true};
+    return (qemb_qconfig){
+        .quant_min = 0, .quant_max = 255, .observer = QEMB_OBSERVER_MEMORYLESS, .observer_off = true, .fake_quant_off = true};
 }
 
 static qemb_status check_qconfig(const qemb_qconfig *q, const char *call) {
     qemb_status st = QEMB_OK;
     const bool none = q->quant_min == 0 && q->quant_max == 0;
-    REQUIRE(!none, QEMB_ERR_RANGE, "%s: quant_min=quant_max=0, want a qconfig (qemb_qconfig_8bit(), or qemb_qconfig_float() for none)", call);
+    REQUIRE(!none, QEMB_ERR_RANGE, "%s: quant_min=quant_max=0, want a qconfig (qemb_qconfig_8bit(), or qemb_qconfig_float() for none)",
+            call);
     REQUIRE(q->quant_min < q->quant_max, QEMB_ERR_RANGE, "%s: quant_min=%d, want less than quant_max=%d", call, q->quant_min, q->quant_max);
-    REQUIRE(q->quant_min <= 0 && q->quant_max >= 0, QEMB_ERR_RANGE, "%s: quant_min=%d, quant_max=%d, want 0 between them", call, q->quant_min,
-            q->quant_max);
+    REQUIRE(q->quant_min <= 0 && q->quant_max >= 0, QEMB_ERR_RANGE, "%s: quant_min=%d, quant_max=%d, want 0 between them", call,
+            q->quant_min, q->quant_max);
     REQUIRE((q->quant_min >= 0 && q->quant_max <= 255) || (q->quant_min >= -128 && q->quant_max <= 127), QEMB_ERR_RANGE,
             "%s: quant_min=%d, quant_max=%d, want both in 0..255 or both in -128..127", call, q->quant_min, q->quant_max);
-    REQUIRE((unsigned)q->observer <= QEMB_OBSERVER_MEMORYLESS, QEMB_ERR_ARG, "%s: observer=%d, want one of qemb_observer", call, (int)q->observer);
+    REQUIRE((unsigned)q->observer <= QEMB_OBSERVER_MEMORYLESS, QEMB_ERR_ARG, "%s: observer=%d, want one of qemb_observer", call,
+            (int)q->observer);
     REQUIRE((unsigned)q->arithmetic <= QEMB_ARITHMETIC_PACKED, QEMB_ERR_ARG, "%s: arithmetic=%d, want one of qemb_arithmetic", call,
             (int)q->arithmetic);
     REQUIRE((unsigned)q->layout <= QEMB_LAYOUT_PLANAR, QEMB_ERR_ARG, "%s: layout=%d, want one of qemb_layout", call, (int)q->layout);
     REQUIRE((unsigned)q->qparams <= QEMB_QPARAMS_POW2, QEMB_ERR_ARG, "%s: qparams=%d, want one of qemb_qparams", call, (int)q->qparams);
     REQUIRE(q->layout == QEMB_LAYOUT_PLANAR || (q->qparams == QEMB_QPARAMS_FP32 && !q->symmetric), QEMB_ERR_ARG,
             "%s: qparams=%d, symmetric=%d belong to the planar layout, layout=%d", call, (int)q->qparams, q->symmetric, (int)q->layout);
-    REQUIRE(!signbit(q->averaging_constant) && q->averaging_constant <= 1.0f, QEMB_ERR_RANGE, "%s: averaging_constant=%g, want 0 < c <= 1", call,
-            (double)q->averaging_constant);
+    REQUIRE(!signbit(q->averaging_constant) && q->averaging_constant <= 1.0f, QEMB_ERR_RANGE, "%s: averaging_constant=%g, want 0 < c <= 1",
+            call, (double)q->averaging_constant);
     REQUIRE(q->eps >= 0.0f && isfinite(q->eps), QEMB_ERR_RANGE, "%s: eps=%g, want a finite number above 0", call, (double)q->eps);
-    REQUIRE(q->arithmetic != QEMB_ARITHMETIC_PACKED || q->quant_min == 0, QEMB_ERR_RANGE, "%s: quant_min=%d, the packed arithmetic wants 0", call,
-            q->quant_min);
+    REQUIRE(q->arithmetic != QEMB_ARITHMETIC_PACKED || q->quant_min == 0, QEMB_ERR_RANGE, "%s: quant_min=%d, the packed arithmetic wants 0",
+            call, q->quant_min);
     REQUIRE(q->arithmetic != QEMB_ARITHMETIC_PACKED || q->quant_max == 255 || q->quant_max == 15 || q->quant_max == 3, QEMB_ERR_RANGE,
             "%s: quant_max=%d, the packed arithmetic wants 255, 15 or 3", call, q->quant_max);
 done:
@@ -59,21 +62,24 @@ static qemb_status check_table(const qemb_context *ctx, const qemb_table_desc *d
             (long long)d->embedding_dim);
     REQUIRE(qemb__mul_i64(d->num_embeddings, d->embedding_dim, &elements) && elements <= INT64_MAX / 16, QEMB_ERR_OVERFLOW,
             "%s: %lld rows of %lld do not fit in 63 bits of bytes", call, (long long)d->num_embeddings, (long long)d->embedding_dim);
-    REQUIRE(d->dtype == QEMB_FLOAT32, QEMB_ERR_UNSUPPORTED, "%s: dtype=%d, want QEMB_FLOAT32: master weights are float32", call, (int)d->dtype);
-    REQUIRE(d->has_padding_idx || d->padding_idx == 0, QEMB_ERR_ARG, "%s: padding_idx=%lld without has_padding_idx", call, (long long)d->padding_idx);
+    REQUIRE(d->dtype == QEMB_FLOAT32, QEMB_ERR_UNSUPPORTED, "%s: dtype=%d, want QEMB_FLOAT32: master weights are float32", call,
+            (int)d->dtype);
+    REQUIRE(d->has_padding_idx || d->padding_idx == 0, QEMB_ERR_ARG, "%s: padding_idx=%lld without has_padding_idx", call,
+            (long long)d->padding_idx);
     REQUIRE(!d->has_padding_idx || (d->padding_idx >= -d->num_embeddings && d->padding_idx < d->num_embeddings), QEMB_ERR_RANGE,
-            "%s: padding_idx=%lld, want %lld..%lld", call, (long long)d->padding_idx, -(long long)d->num_embeddings, (long long)d->num_embeddings - 1);
+            "%s: padding_idx=%lld, want %lld..%lld", call, (long long)d->padding_idx, -(long long)d->num_embeddings,
+            (long long)d->num_embeddings - 1);
     REQUIRE(d->has_max_norm || d->max_norm == 0.0f, QEMB_ERR_ARG, "%s: max_norm=%g without has_max_norm", call, (double)d->max_norm);
-    REQUIRE(!d->has_max_norm || (d->max_norm >= 0.0f && isfinite(d->max_norm)), QEMB_ERR_RANGE, "%s: max_norm=%g, want a finite number >= 0", call,
-            (double)d->max_norm);
-    REQUIRE(d->norm_type >= 0.0f && !(signbit(d->norm_type) && d->norm_type == 0.0f), QEMB_ERR_RANGE, "%s: norm_type=%g, want > 0 (0 means 2)", call,
-            (double)d->norm_type);
+    REQUIRE(!d->has_max_norm || (d->max_norm >= 0.0f && isfinite(d->max_norm)), QEMB_ERR_RANGE,
+            "%s: max_norm=%g, want a finite number >= 0", call, (double)d->max_norm);
+    REQUIRE(d->norm_type >= 0.0f && !(signbit(d->norm_type) && d->norm_type == 0.0f), QEMB_ERR_RANGE,
+            "%s: norm_type=%g, want > 0 (0 means 2)", call, (double)d->norm_type);
     REQUIRE(!d->weight || !d->weight_buffer, QEMB_ERR_ARG, "%s: weight and weight_buffer are both given, want one", call);
     if (d->weight_buffer) {
         const qemb_buffer *w = d->weight_buffer;
         REQUIRE(w->ctx == ctx, QEMB_ERR_ARG, "%s: weight_buffer is of another context", call);
-        REQUIRE(w->bytes / sizeof(float) >= (size_t)elements, QEMB_ERR_SHAPE, "%s: weight_buffer holds %zu bytes, want %lld floats", call, w->bytes,
-                (long long)elements);
+        REQUIRE(w->bytes / sizeof(float) >= (size_t)elements, QEMB_ERR_SHAPE, "%s: weight_buffer holds %zu bytes, want %lld floats", call,
+                w->bytes, (long long)elements);
         REQUIRE(w->offset % sizeof(float) == 0, QEMB_ERR_SHAPE, "%s: weight_buffer starts inside a float", call);
     }
     TRY(check_qconfig(&d->qconfig, call));
@@ -84,7 +90,8 @@ done:
 static qemb_status check_options(const qemb_bag_options *o, const char *call) {
     qemb_status st = QEMB_OK;
     REQUIRE((unsigned)o->mode <= QEMB_MODE_MAX, QEMB_ERR_ARG, "%s: mode=%d, want sum, mean or max", call, (int)o->mode);
-    REQUIRE(o->mode != QEMB_MODE_MAX || !o->scale_grad_by_freq, QEMB_ERR_UNSUPPORTED, "%s: mode max does not support scale_grad_by_freq", call);
+    REQUIRE(o->mode != QEMB_MODE_MAX || !o->scale_grad_by_freq, QEMB_ERR_UNSUPPORTED, "%s: mode max does not support scale_grad_by_freq",
+            call);
     REQUIRE(o->mode != QEMB_MODE_MAX || !o->sparse, QEMB_ERR_UNSUPPORTED, "%s: mode max does not support sparse gradients", call);
 done:
     return st;
@@ -99,12 +106,13 @@ static qemb_status check_collection(const qemb_context *ctx, const qemb_collecti
             "%s: num_features=%d without feature_table, want 0", call, d->num_features);
     REQUIRE(!d->feature_table || d->num_features > 0, QEMB_ERR_SHAPE, "%s: num_features=%d, want > 0", call, d->num_features);
     for (int32_t f = 0; d->feature_table && f < d->num_features; f++) {
-        REQUIRE(d->feature_table[f] >= 0 && d->feature_table[f] < d->num_tables, QEMB_ERR_INDEX, "%s: feature_table[%d]=%d, want 0..%d", call, f,
-                d->feature_table[f], d->num_tables - 1);
+        REQUIRE(d->feature_table[f] >= 0 && d->feature_table[f] < d->num_tables, QEMB_ERR_INDEX, "%s: feature_table[%d]=%d, want 0..%d",
+                call, f, d->feature_table[f], d->num_tables - 1);
     }
     for (int32_t t = 0; t < d->num_tables; t++) {
         TRY(check_table(ctx, &d->tables[t], call));
-        REQUIRE(qemb__add_i64(rows, d->tables[t].num_embeddings, &rows), QEMB_ERR_OVERFLOW, "%s: the rows of all tables do not fit in 63 bits", call);
+        REQUIRE(qemb__add_i64(rows, d->tables[t].num_embeddings, &rows), QEMB_ERR_OVERFLOW,
+                "%s: the rows of all tables do not fit in 63 bits", call);
     }
     TRY(check_options(&d->options, call));
 done:
@@ -193,9 +201,11 @@ qemb_status qemb_embedding_bag_create(qemb_context *ctx, const qemb_embedding_ba
     if (!d) {
         return qemb__fail(QEMB_ERR_ARG, "embedding_bag_create: desc is NULL");
     }
-    qemb_table_desc table = {d->num_embeddings, d->embedding_dim, d->has_padding_idx, d->padding_idx, d->has_max_norm, d->max_norm, d->norm_type,
-                             d->dtype, d->qconfig, d->weight, d->weight_buffer, d->seed, d->name};
-    qemb_collection_desc desc = {.tables = &table, .num_tables = 1, .options = {d->mode, d->scale_grad_by_freq, d->sparse, d->include_last_offset}};
+    qemb_table_desc table = {
+        d->num_embeddings, d->embedding_dim, d->has_padding_idx, d->padding_idx,   d->has_max_norm, d->max_norm, d->norm_type,
+        d->dtype,          d->qconfig,       d->weight,          d->weight_buffer, d->seed,         d->name};
+    qemb_collection_desc desc = {
+        .tables = &table, .num_tables = 1, .options = {d->mode, d->scale_grad_by_freq, d->sparse, d->include_last_offset}};
     return qemb__bag_create(ctx, &desc, true, "embedding_bag_create", bag);
 }
 
@@ -215,8 +225,12 @@ qemb_status qemb_embedding_bag_info(const qemb_embedding_bag *bag, qemb_bag_info
         return st;
     }
     const qemb__tables *s = bag->tables;
-    *info = (qemb_bag_info){.num_tables = s->num_tables, .num_features = s->num_features, .output_dim = s->output_dim, .options = bag->options,
-                            .pooled = bag->pooled, .forwards = bag->forwards};
+    *info = (qemb_bag_info){.num_tables = s->num_tables,
+                            .num_features = s->num_features,
+                            .output_dim = s->output_dim,
+                            .options = bag->options,
+                            .pooled = bag->pooled,
+                            .forwards = bag->forwards};
     for (int32_t n = 0; n < s->num_slabs; n++) {
         info->weight_bytes += s->slab[n].elements * (int64_t)sizeof(float);
         info->state_bytes += s->slab[n].state ? s->slab[n].rows * (int64_t)sizeof(q_state) : 0;
@@ -228,10 +242,12 @@ qemb_status qemb_embedding_bag_info(const qemb_embedding_bag *bag, qemb_bag_info
 qemb_status qemb__bag_check_rows(const qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const char *call) {
     qemb_status st = QEMB_OK;
     REQUIRE(bag, QEMB_ERR_ARG, "%s: bag is NULL", call);
-    REQUIRE(table >= 0 && table < bag->tables->num_tables, QEMB_ERR_INDEX, "%s: table=%d, want 0..%d", call, table, bag->tables->num_tables - 1);
+    REQUIRE(table >= 0 && table < bag->tables->num_tables, QEMB_ERR_INDEX, "%s: table=%d, want 0..%d", call, table,
+            bag->tables->num_tables - 1);
     const int64_t rows = bag->tables->table[table].rows;
-    REQUIRE(first >= 0 && count >= 0 && first <= rows && count <= rows - first, QEMB_ERR_INDEX, "%s: rows %lld to %lld + %lld, want inside 0..%lld",
-            call, (long long)first, (long long)first, (long long)count, (long long)rows);
+    REQUIRE(first >= 0 && count >= 0 && first <= rows && count <= rows - first, QEMB_ERR_INDEX,
+            "%s: rows %lld to %lld + %lld, want inside 0..%lld", call, (long long)first, (long long)first, (long long)count,
+            (long long)rows);
 done:
     return st;
 }
@@ -246,9 +262,15 @@ qemb_status qemb_embedding_bag_table(const qemb_embedding_bag *bag, int32_t tabl
         return st;
     }
     const q_table *t = &bag->tables->table[table];
-    *d = (qemb_table_desc){.num_embeddings = t->rows, .embedding_dim = t->dim, .has_padding_idx = t->padding_idx >= 0, .name = bag->tables->name[table],
-                           .padding_idx = t->padding_idx >= 0 ? t->padding_idx : 0, .has_max_norm = (t->flags & (Q_HAS_NORM | Q_CLIPS_WEIGHT)) != 0, .max_norm = t->max_norm,
-                           .norm_type = t->norm_type, .qconfig = bag->qconfig[table]};
+    *d = (qemb_table_desc){.num_embeddings = t->rows,
+                           .embedding_dim = t->dim,
+                           .has_padding_idx = t->padding_idx >= 0,
+                           .name = bag->tables->name[table],
+                           .padding_idx = t->padding_idx >= 0 ? t->padding_idx : 0,
+                           .has_max_norm = (t->flags & (Q_HAS_NORM | Q_CLIPS_WEIGHT)) != 0,
+                           .max_norm = t->max_norm,
+                           .norm_type = t->norm_type,
+                           .qconfig = bag->qconfig[table]};
     d->qconfig.observer_off = !(t->flags & Q_OBSERVER_ON);
     d->qconfig.fake_quant_off = !(t->flags & Q_FAKE_QUANT_ON);
     qemb__leave(bag->ctx);
@@ -275,7 +297,8 @@ static qemb_status move_rows(qemb_embedding_bag *bag, int32_t table, int64_t fir
         size_t at = qemb__tables_at(bag->tables, table, slab, local);
         size_t bytes = (size_t)(count * t->dim) * sizeof(float);
         qemb_buffer *w = bag->tables->slab[slab].weight;
-        qemb_status st = source ? qemb__buffer_write(w, at, bytes, source + done * t->dim, true) : qemb__buffer_read(w, at, bytes, target + done * t->dim, true);
+        qemb_status st = source ? qemb__buffer_write(w, at, bytes, source + done * t->dim, true)
+                                : qemb__buffer_read(w, at, bytes, target + done * t->dim, true);
         if (st != QEMB_OK) {
             return st;
         }
@@ -288,7 +311,8 @@ qemb_status qemb_embedding_bag_read_weight(qemb_embedding_bag *bag, int32_t tabl
     if (st != QEMB_OK || (st = qemb__enter(bag->ctx, "embedding_bag_read_weight")) != QEMB_OK) {
         return st;
     }
-    st = target || !count ? move_rows(bag, table, first, count, NULL, target) : qemb__fail(QEMB_ERR_ARG, "embedding_bag_read_weight: target is NULL");
+    st = target || !count ? move_rows(bag, table, first, count, NULL, target)
+                          : qemb__fail(QEMB_ERR_ARG, "embedding_bag_read_weight: target is NULL");
     qemb__leave(bag->ctx);
     return st;
 }
@@ -351,8 +375,8 @@ qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t t
     const q_table before = *t;
     REQUIRE((min_val && max_val) || !count, QEMB_ERR_ARG, "embedding_bag_write_observer: min_val or max_val is NULL");
     for (int64_t i = 0; i < count; i++) {
-        REQUIRE(!(min_val[i] > max_val[i]), QEMB_ERR_RANGE, "embedding_bag_write_observer: min_val[%lld]=%g, want at most max_val=%g", (long long)i,
-                (double)min_val[i], (double)max_val[i]);
+        REQUIRE(!(min_val[i] > max_val[i]), QEMB_ERR_RANGE, "embedding_bag_write_observer: min_val[%lld]=%g, want at most max_val=%g",
+                (long long)i, (double)min_val[i], (double)max_val[i]);
     }
     TRY(qemb__calloc(CHUNK, sizeof(q_state), &block));
     TRY(qemb__tables_need_state(bag->tables, table));
@@ -370,7 +394,8 @@ qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t t
         for (int64_t i = 0; i < n; i++) {
             states[i] = (q_state){min_val[done + i], max_val[done + i], qemb__table_observations(t, bag->forwards)};
         }
-        TRY(qemb__buffer_write(bag->tables->slab[slab].state, (size_t)(t->state_base + local) * sizeof(q_state), (size_t)n * sizeof(q_state), states, true));
+        TRY(qemb__buffer_write(bag->tables->slab[slab].state, (size_t)(t->state_base + local) * sizeof(q_state),
+                               (size_t)n * sizeof(q_state), states, true));
     }
 done:
     if (st != QEMB_OK) {
@@ -439,7 +464,9 @@ qemb_status qemb__bag_set_flag(qemb_embedding_bag *bag, int32_t table, int32_t f
                 TRY(qemb__tables_need_state(s, k));
             }
             s->uses |= flag == Q_FAKE_QUANT_ON && !on ? QEMB__USES_FLOAT : t->flags & Q_HAS_STATE ? QEMB__USES_STATE : 0;
-            s->uses |= t->arithmetic == Q_TORCH_CPU ? QEMB__USES_TORCH_CPU : t->arithmetic == Q_TORCH_CUDA ? QEMB__USES_TORCH_CUDA : QEMB__USES_PACKED;
+            s->uses |= t->arithmetic == Q_TORCH_CPU    ? QEMB__USES_TORCH_CPU
+                       : t->arithmetic == Q_TORCH_CUDA ? QEMB__USES_TORCH_CUDA
+                                                       : QEMB__USES_PACKED;
         }
     }
     TRY(bag->ctx->ops->prepare(bag->ctx, s));

@@ -16,14 +16,14 @@ struct qemb_embedding_bag {
     qemb_context *ctx;
     qemb__tables *tables;
     qemb_bag_options options;
-    bool pooled;      /* false: embedding, one output row a lookup */
-    int64_t forwards; /* forward calls so far: the step that observer state counts */
-    qemb_buffer *winners;          /* mode max: the element each output was taken from, of the last forward */
-    const qemb_batch *last_batch;  /* of the last forward, with its generation: what a backward must name */
+    bool pooled;                  /* false: embedding, one output row a lookup */
+    int64_t forwards;             /* forward calls so far: the step that observer state counts */
+    qemb_buffer *winners;         /* mode max: the element each output was taken from, of the last forward */
+    const qemb_batch *last_batch; /* of the last forward, with its generation: what a backward must name */
     uint64_t last_generation;
-    qemb_qconfig *qconfig;         /* [T] as created */
+    qemb_qconfig *qconfig;           /* [T] as created */
     struct qemb__training *training; /* core/training.h; made by the first call that needs it */
-    qemb__schedule *schedule; /* [T]; NULL: none */
+    qemb__schedule *schedule;        /* [T]; NULL: none */
 };
 
 /* Turns a switch of one table or QEMB_ALL_TABLES, inside the context. */

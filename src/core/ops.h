@@ -8,8 +8,6 @@
 #include "core/context.h"
 #include "kernels_cl/shared/types.h"
 
-
-
 /* The lookups of a batch on the device (struct q_batch in kernels_cl/shared/types.h says how they are read). */
 typedef struct qemb__batch_view {
     q_batch shape;
@@ -84,7 +82,7 @@ typedef struct qemb__row_pack_args {
     const qemb__tables *target; /* packed: the slabs' weight buffers hold bytes */
     int32_t table;
     int64_t target_first, count;
-    int32_t method;      /* Q_PACK_* */
+    int32_t method; /* Q_PACK_* */
     bool as_peer;
     int64_t step;        /* of the observation that method observer includes */
     qemb_buffer *ranges; /* float [count][2], method given; else NULL */

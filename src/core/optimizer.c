@@ -222,7 +222,8 @@ qemb_status qemb_optimizer_info_get(const qemb_optimizer *o, qemb_optimizer_info
     if (st != QEMB_OK) {
         return st;
     }
-    *info = (qemb_optimizer_info){.bag = o->bag, .kind = o->desc.kind, .lr = o->desc.lr, .steps = o->steps, .desc = o->desc, .num_arrays = o->num_arrays};
+    *info = (qemb_optimizer_info){
+        .bag = o->bag, .kind = o->desc.kind, .lr = o->desc.lr, .steps = o->steps, .desc = o->desc, .num_arrays = o->num_arrays};
     for (int32_t k = 0; k < o->num_arrays; k++) {
         qemb_buffer *const *arrays = o->is_m[k] ? o->m : o->v;
         info->array_name[k] = o->is_m[k] ? traits[o->desc.kind].m : traits[o->desc.kind].v;

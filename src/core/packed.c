@@ -38,12 +38,13 @@ qemb_status qemb__packed_plan_create(qemb_context *ctx, const qemb__packed_plan 
     qemb_packed *p = NULL;
     REQUIRE(plan->tables, QEMB_ERR_ARG, "%s: tables is NULL", call);
     REQUIRE(plan->num_tables > 0, QEMB_ERR_SHAPE, "%s: num_tables=%d, want > 0", call, plan->num_tables);
-    REQUIRE(plan->feature_table ? plan->num_features > 0 : plan->num_features == 0 || plan->num_features == plan->num_tables, QEMB_ERR_SHAPE,
-            "%s: num_features=%d, want > 0 with feature_table, 0 without", call, plan->num_features);
-    REQUIRE((unsigned)plan->options.mode <= QEMB_MODE_MAX, QEMB_ERR_ARG, "%s: mode=%d, want sum, mean or max", call, (int)plan->options.mode);
+    REQUIRE(plan->feature_table ? plan->num_features > 0 : plan->num_features == 0 || plan->num_features == plan->num_tables,
+            QEMB_ERR_SHAPE, "%s: num_features=%d, want > 0 with feature_table, 0 without", call, plan->num_features);
+    REQUIRE((unsigned)plan->options.mode <= QEMB_MODE_MAX, QEMB_ERR_ARG, "%s: mode=%d, want sum, mean or max", call,
+            (int)plan->options.mode);
     for (int32_t f = 0; plan->feature_table && f < plan->num_features; f++) {
-        REQUIRE(plan->feature_table[f] >= 0 && plan->feature_table[f] < plan->num_tables, QEMB_ERR_INDEX, "%s: feature_table[%d]=%d, want 0..%d", call, f,
-                plan->feature_table[f], plan->num_tables - 1);
+        REQUIRE(plan->feature_table[f] >= 0 && plan->feature_table[f] < plan->num_tables, QEMB_ERR_INDEX,
+                "%s: feature_table[%d]=%d, want 0..%d", call, f, plan->feature_table[f], plan->num_tables - 1);
     }
     TRY(qemb__calloc(1, sizeof *p, &block));
     p = block;
@@ -93,10 +94,12 @@ void qemb_packed_destroy(qemb_packed *p) {
 qemb_status qemb__packed_check_rows(const qemb_packed *p, int32_t table, int64_t first, int64_t count, const char *call) {
     qemb_status st = QEMB_OK;
     REQUIRE(p, QEMB_ERR_ARG, "%s: packed is NULL", call);
-    REQUIRE(table >= 0 && table < p->shape.tables->num_tables, QEMB_ERR_INDEX, "%s: table=%d, want 0..%d", call, table, p->shape.tables->num_tables - 1);
+    REQUIRE(table >= 0 && table < p->shape.tables->num_tables, QEMB_ERR_INDEX, "%s: table=%d, want 0..%d", call, table,
+            p->shape.tables->num_tables - 1);
     const int64_t rows = p->rows[table];
-    REQUIRE(first >= 0 && count >= 0 && first <= rows && count <= rows - first, QEMB_ERR_INDEX, "%s: rows %lld to %lld + %lld, want inside 0..%lld",
-            call, (long long)first, (long long)first, (long long)count, (long long)rows);
+    REQUIRE(first >= 0 && count >= 0 && first <= rows && count <= rows - first, QEMB_ERR_INDEX,
+            "%s: rows %lld to %lld + %lld, want inside 0..%lld", call, (long long)first, (long long)first, (long long)count,
+            (long long)rows);
 done:
     return st;
 }
@@ -136,7 +139,8 @@ qemb_status qemb__packed_move(qemb_packed *p, int32_t table, int64_t first, int6
 static bool usable(const q_table *t, const q_u8 *p) {
     const q_i32 number = q_number(t->layout, t->bits, t->qparams);
     const float scale = q_load_number(p, number);
-    return isfinite(scale) && scale >= 0.0f && (t->qparams & Q_SYMMETRIC || isfinite(q_load_number(p + (number == Q_NUMBER_FP32 ? 4 : 2), number)));
+    return isfinite(scale) && scale >= 0.0f &&
+           (t->qparams & Q_SYMMETRIC || isfinite(q_load_number(p + (number == Q_NUMBER_FP32 ? 4 : 2), number)));
 }
 
 /* Bits behind the last code, and bytes up to the row's alignment, are zero. */
@@ -157,8 +161,8 @@ static qemb_status check_rows(const q_table *t, int64_t rows, const qemb_packed_
     const q_u8 *row = d->rows;
     const q_u8 *at = planar ? d->qparams : row + (t->layout == Q_FBGEMM ? 0 : q_code_bytes(t->dim, t->bits));
     for (int64_t r = 0; r < rows; r++, row += t->row_bytes, at += planar ? plane : t->row_bytes) {
-        REQUIRE(usable(t, at), QEMB_ERR_CORRUPT, "packed_import: table %s, row %lld: scale or bias is infinite or NaN, or the scale negative", name,
-                (long long)r);
+        REQUIRE(usable(t, at), QEMB_ERR_CORRUPT,
+                "packed_import: table %s, row %lld: scale or bias is infinite or NaN, or the scale negative", name, (long long)r);
         REQUIRE(is_clean(t, row), QEMB_ERR_CORRUPT, "packed_import: table %s, row %lld: spare bits are not zero", name, (long long)r);
     }
 done:
@@ -174,11 +178,13 @@ static qemb_status check_bytes(const qemb_packed *p, int32_t table, const qemb_p
     const bool planar = t->layout == Q_PLANAR;
     const int64_t plane = q_qparams_bytes(t->layout, t->bits, t->qparams);
     REQUIRE(d->rows || rows == 0, QEMB_ERR_ARG, "packed_import: table %s: rows is NULL", name);
-    REQUIRE(d->rows_bytes == rows * t->row_bytes, QEMB_ERR_CORRUPT, "packed_import: table %s: rows_bytes=%lld, want %lld (%lld rows of %d bytes)", name,
-            (long long)d->rows_bytes, (long long)(rows * t->row_bytes), (long long)rows, t->row_bytes);
-    REQUIRE(!planar || d->qparams || rows == 0, QEMB_ERR_ARG, "packed_import: table %s: qparams is NULL, a planar table has a plane of them", name);
-    REQUIRE(d->qparams_bytes == (planar ? rows * plane : 0), QEMB_ERR_CORRUPT, "packed_import: table %s: qparams_bytes=%lld, want %lld", name,
-            (long long)d->qparams_bytes, (long long)(planar ? rows * plane : 0));
+    REQUIRE(d->rows_bytes == rows * t->row_bytes, QEMB_ERR_CORRUPT,
+            "packed_import: table %s: rows_bytes=%lld, want %lld (%lld rows of %d bytes)", name, (long long)d->rows_bytes,
+            (long long)(rows * t->row_bytes), (long long)rows, t->row_bytes);
+    REQUIRE(!planar || d->qparams || rows == 0, QEMB_ERR_ARG,
+            "packed_import: table %s: qparams is NULL, a planar table has a plane of them", name);
+    REQUIRE(d->qparams_bytes == (planar ? rows * plane : 0), QEMB_ERR_CORRUPT, "packed_import: table %s: qparams_bytes=%lld, want %lld",
+            name, (long long)d->qparams_bytes, (long long)(planar ? rows * plane : 0));
     TRY(flags ? QEMB_OK : check_rows(t, rows, d, name));
 done:
     return st;
@@ -193,9 +199,10 @@ qemb_status qemb_packed_import(qemb_context *ctx, const qemb_packed_import_desc 
     if (st != QEMB_OK) {
         return st;
     }
-    REQUIRE((d->flags & ~(QEMB_PACK_AS_PEER | QEMB_PACK_UNCHECKED)) == 0, QEMB_ERR_ARG, "packed_import: flags=%#x, want those of qemb_packed_import_desc",
-            d->flags);
-    qemb__packed_plan plan = {d->tables, d->num_tables, d->feature_table, d->num_features, d->options, !d->unpooled, d->memory, d->memory_bytes};
+    REQUIRE((d->flags & ~(QEMB_PACK_AS_PEER | QEMB_PACK_UNCHECKED)) == 0, QEMB_ERR_ARG,
+            "packed_import: flags=%#x, want those of qemb_packed_import_desc", d->flags);
+    qemb__packed_plan plan = {d->tables,  d->num_tables, d->feature_table, d->num_features,
+                              d->options, !d->unpooled,  d->memory,        d->memory_bytes};
     if (!qemb__packed_can_borrow(ctx, &plan)) {
         plan.memory = NULL;
     }
@@ -227,8 +234,12 @@ qemb_status qemb_packed_get_info(const qemb_packed *p, qemb_packed_info *info) {
         return qemb__fail(QEMB_ERR_ARG, "packed_get_info: %s is NULL", p ? "info" : "packed");
     }
     const qemb__tables *s = p->shape.tables;
-    *info = (qemb_packed_info){.num_tables = s->num_tables, .num_features = s->num_features, .output_dim = s->output_dim, .options = p->shape.options,
-                               .pooled = p->shape.pooled, .bytes = p->maps ? (int64_t)p->maps->bytes : 0};
+    *info = (qemb_packed_info){.num_tables = s->num_tables,
+                               .num_features = s->num_features,
+                               .output_dim = s->output_dim,
+                               .options = p->shape.options,
+                               .pooled = p->shape.pooled,
+                               .bytes = p->maps ? (int64_t)p->maps->bytes : 0};
     for (int32_t t = 0; t < s->num_tables; t++) {
         const q_table *table = &s->table[t];
         const int64_t plane = table->layout == Q_PLANAR ? q_qparams_bytes(table->layout, table->bits, table->qparams) : 0;
@@ -244,10 +255,19 @@ qemb_status qemb_packed_get_table(const qemb_packed *p, int32_t table, qemb_pack
     }
     const q_table *t = &p->shape.tables->table[table];
     const int64_t plane = t->layout == Q_PLANAR ? q_qparams_bytes(t->layout, t->bits, t->qparams) : 0;
-    *d = (qemb_packed_table){.name = p->shape.tables->name[table], .num_embeddings = t->rows, .embedding_dim = t->dim, .num_rows = p->rows[table],
-                             .format = p->format[table], .has_padding_idx = t->padding_idx >= 0, .padding_idx = t->padding_idx >= 0 ? t->padding_idx : 0,
-                             .has_max_norm = (t->flags & Q_HAS_NORM) != 0, .max_norm = t->max_norm, .norm_type = t->norm_type,
-                             .rows_bytes = p->rows[table] * t->row_bytes, .qparams_bytes = p->rows[table] * plane, .row_map = p->map[table]};
+    *d = (qemb_packed_table){.name = p->shape.tables->name[table],
+                             .num_embeddings = t->rows,
+                             .embedding_dim = t->dim,
+                             .num_rows = p->rows[table],
+                             .format = p->format[table],
+                             .has_padding_idx = t->padding_idx >= 0,
+                             .padding_idx = t->padding_idx >= 0 ? t->padding_idx : 0,
+                             .has_max_norm = (t->flags & Q_HAS_NORM) != 0,
+                             .max_norm = t->max_norm,
+                             .norm_type = t->norm_type,
+                             .rows_bytes = p->rows[table] * t->row_bytes,
+                             .qparams_bytes = p->rows[table] * plane,
+                             .row_map = p->map[table]};
     return QEMB_OK;
 }
 
@@ -260,7 +280,8 @@ qemb_status qemb_packed_read_rows(qemb_packed *p, int32_t table, int64_t first, 
     if (st != QEMB_OK || (st = qemb__enter(p->ctx, "packed_read_rows")) != QEMB_OK) {
         return st;
     }
-    REQUIRE(!qparams || p->format[table].layout == QEMB_LAYOUT_PLANAR, QEMB_ERR_ARG, "packed_read_rows: qparams given, only planar tables have them apart");
+    REQUIRE(!qparams || p->format[table].layout == QEMB_LAYOUT_PLANAR, QEMB_ERR_ARG,
+            "packed_read_rows: qparams given, only planar tables have them apart");
     REQUIRE(rows || qparams || !count, QEMB_ERR_ARG, "packed_read_rows: rows is NULL for %lld rows", (long long)count);
     const qemb__packed_bytes bytes = {.target = rows, .target_qparams = qparams};
     TRY(qemb__packed_move(p, table, first, count, &bytes));

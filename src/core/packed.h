@@ -6,7 +6,7 @@
 
 struct qemb_packed {
     qemb_context *ctx;
-    qemb_embedding_bag shape; /* tables are packed: weight buffers of the slabs hold bytes. Options, pooling, what a batch is set for */
+    qemb_embedding_bag shape;   /* tables are packed: weight buffers of the slabs hold bytes. Options, pooling, what a batch is set for */
     qemb_packed_format *format; /* [T] */
     int64_t *rows;              /* [T] packed rows; q_table.rows is what indices are checked against */
     int32_t **map;              /* [T] row maps on the host, NULL: none */

@@ -45,7 +45,8 @@ bool qemb__packed_can_borrow(qemb_context *ctx, const qemb__packed_plan *plan) {
               (size_t)d->qparams_bytes <= plan->memory_bytes && (d->format.layout != QEMB_LAYOUT_PLANAR || d->qparams);
         if (can) {
             const span s = span_of(d);
-            can = s.low >= start && s.high >= s.low && s.high - start <= plan->memory_bytes && fits(paged(s, plan), ctx->report.max_allocation_bytes);
+            can = s.low >= start && s.high >= s.low && s.high - start <= plan->memory_bytes &&
+                  fits(paged(s, plan), ctx->report.max_allocation_bytes);
         }
     }
     return can;

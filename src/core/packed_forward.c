@@ -16,13 +16,14 @@ qemb_status qemb_packed_forward(qemb_packed *p, qemb_batch *batch, qemb_buffer *
     REQUIRE(dtype == QEMB_FLOAT32 || dtype == QEMB_FLOAT16 || dtype == QEMB_BFLOAT16, QEMB_ERR_DTYPE,
             "packed_forward: dtype=%d, want QEMB_FLOAT32, QEMB_FLOAT16 or QEMB_BFLOAT16", (int)dtype);
     REQUIRE(batch->ctx == p->ctx && out->ctx == p->ctx, QEMB_ERR_ARG, "packed_forward: packed, batch and out are of different contexts");
-    REQUIRE(batch->bag == &p->shape, QEMB_ERR_STATE, "packed_forward: the batch was set for another module, or never (qemb_packed_batch_set)");
+    REQUIRE(batch->bag == &p->shape, QEMB_ERR_STATE,
+            "packed_forward: the batch was set for another module, or never (qemb_packed_batch_set)");
     const int64_t rows = p->shape.pooled ? batch->bags : batch->view.shape.lookups;
     REQUIRE(qemb__mul_i64(rows, s->output_dim, &elements) && elements <= INT64_MAX / 8, QEMB_ERR_OVERFLOW,
             "packed_forward: %lld output rows of %lld do not fit in 63 bits", (long long)rows, (long long)s->output_dim);
     REQUIRE(out->bytes / size >= (size_t)elements && out->offset % size == 0, QEMB_ERR_SHAPE,
-            "packed_forward: out holds %zu bytes, want %lld elements of %zu (%lld x %lld)", out->bytes, (long long)elements, size, (long long)rows,
-            (long long)s->output_dim);
+            "packed_forward: out holds %zu bytes, want %lld elements of %zu (%lld x %lld)", out->bytes, (long long)elements, size,
+            (long long)rows, (long long)s->output_dim);
     qemb__harmless(p->ctx);
     if (rows > 0) {
         qemb__packed_forward_args args = {s, &batch->view, p->maps, out, dtype};

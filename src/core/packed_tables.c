@@ -57,28 +57,38 @@ static qemb_status check_table(const qemb_packed_table *p, int64_t num_rows, con
     REQUIRE(p->num_embeddings > 0, QEMB_ERR_SHAPE, "%s: num_embeddings=%lld, want > 0", call, (long long)p->num_embeddings);
     REQUIRE(p->embedding_dim > 0 && p->embedding_dim <= 1 << 20, QEMB_ERR_SHAPE, "%s: embedding_dim=%lld, want 1..2^20", call,
             (long long)p->embedding_dim);
-    REQUIRE(num_rows >= 0 && (p->row_map || num_rows == p->num_embeddings), QEMB_ERR_SHAPE, "%s: num_rows=%lld, want num_embeddings=%lld without row_map",
-            call, (long long)num_rows, (long long)p->num_embeddings);
+    REQUIRE(num_rows >= 0 && (p->row_map || num_rows == p->num_embeddings), QEMB_ERR_SHAPE,
+            "%s: num_rows=%lld, want num_embeddings=%lld without row_map", call, (long long)num_rows, (long long)p->num_embeddings);
     REQUIRE(qemb__mul_i64(num_rows, row_bytes_of(&p->format, p->embedding_dim) + 8, &bytes) && bytes <= INT64_MAX / 16, QEMB_ERR_OVERFLOW,
             "%s: %lld rows of %lld do not fit in 63 bits of bytes", call, (long long)num_rows, (long long)p->embedding_dim);
-    REQUIRE(p->has_padding_idx || p->padding_idx == 0, QEMB_ERR_ARG, "%s: padding_idx=%lld without has_padding_idx", call, (long long)p->padding_idx);
+    REQUIRE(p->has_padding_idx || p->padding_idx == 0, QEMB_ERR_ARG, "%s: padding_idx=%lld without has_padding_idx", call,
+            (long long)p->padding_idx);
     REQUIRE(!p->has_padding_idx || (p->padding_idx >= -p->num_embeddings && p->padding_idx < p->num_embeddings), QEMB_ERR_RANGE,
-            "%s: padding_idx=%lld, want %lld..%lld", call, (long long)p->padding_idx, -(long long)p->num_embeddings, (long long)p->num_embeddings - 1);
+            "%s: padding_idx=%lld, want %lld..%lld", call, (long long)p->padding_idx, -(long long)p->num_embeddings,
+            (long long)p->num_embeddings - 1);
     REQUIRE(p->has_max_norm || p->max_norm == 0.0f, QEMB_ERR_ARG, "%s: max_norm=%g without has_max_norm", call, (double)p->max_norm);
-    REQUIRE(!p->has_max_norm || (p->max_norm >= 0.0f && isfinite(p->max_norm)), QEMB_ERR_RANGE, "%s: max_norm=%g, want a finite number >= 0", call,
-            (double)p->max_norm);
-    REQUIRE(p->norm_type >= 0.0f && !(signbit(p->norm_type) && p->norm_type == 0.0f), QEMB_ERR_RANGE, "%s: norm_type=%g, want > 0 (0 means 2)", call, (double)p->norm_type);
+    REQUIRE(!p->has_max_norm || (p->max_norm >= 0.0f && isfinite(p->max_norm)), QEMB_ERR_RANGE,
+            "%s: max_norm=%g, want a finite number >= 0", call, (double)p->max_norm);
+    REQUIRE(p->norm_type >= 0.0f && !(signbit(p->norm_type) && p->norm_type == 0.0f), QEMB_ERR_RANGE,
+            "%s: norm_type=%g, want > 0 (0 means 2)", call, (double)p->norm_type);
     for (int64_t i = 0; p->row_map && i < p->num_embeddings; i++) {
-        REQUIRE(p->row_map[i] >= -1 && p->row_map[i] < num_rows, QEMB_ERR_INDEX, "%s: row_map[%lld]=%d, want -1..%lld", call, (long long)i, p->row_map[i],
-                (long long)num_rows - 1);
+        REQUIRE(p->row_map[i] >= -1 && p->row_map[i] < num_rows, QEMB_ERR_INDEX, "%s: row_map[%lld]=%d, want -1..%lld", call, (long long)i,
+                p->row_map[i], (long long)num_rows - 1);
     }
 done:
     return st;
 }
 
 static void describe(const qemb_packed_table *p, q_table *t) {
-    *t = (q_table){.rows = p->num_embeddings, .dim = (q_i32)p->embedding_dim, .padding_idx = -1, .row_shift = ONE_SLAB_SHIFT, .observed = -1,
-                   .arithmetic = Q_PACKED, .layout = (q_i32)p->format.layout, .bits = p->format.bits, .qparams = qparams_word(&p->format),
+    *t = (q_table){.rows = p->num_embeddings,
+                   .dim = (q_i32)p->embedding_dim,
+                   .padding_idx = -1,
+                   .row_shift = ONE_SLAB_SHIFT,
+                   .observed = -1,
+                   .arithmetic = Q_PACKED,
+                   .layout = (q_i32)p->format.layout,
+                   .bits = p->format.bits,
+                   .qparams = qparams_word(&p->format),
                    .row_bytes = (q_i32)row_bytes_of(&p->format, p->embedding_dim)};
     if (p->has_padding_idx) {
         t->padding_idx = p->padding_idx < 0 ? p->num_embeddings + p->padding_idx : p->padding_idx;
@@ -114,15 +124,17 @@ static qemb_status place(qemb__tables *s, int32_t t, int64_t rows, int32_t *open
         }
         const int64_t slabs = qemb__ceil_div(rows, (int64_t)1 << shift);
         if (slabs > QEMB__GROUP_SLABS) {
-            return qemb__fail(QEMB_ERR_UNSUPPORTED, "table %s: %lld packed rows need %lld allocations of the device's largest size, want at most %d",
-                              s->name[t], (long long)rows, (long long)slabs, QEMB__GROUP_SLABS);
+            return qemb__fail(QEMB_ERR_UNSUPPORTED,
+                              "table %s: %lld packed rows need %lld allocations of the device's largest size, want at most %d", s->name[t],
+                              (long long)rows, (long long)slabs, QEMB__GROUP_SLABS);
         }
         table->row_shift = shift;
         table->state_base = qparams_base(table, 0, (int64_t)1 << shift);
         for (int64_t k = 0; k < slabs; k++) {
             const int32_t n = qemb__tables_new_slab(s, k ? 1 : (int32_t)slabs);
             const int64_t here = qemb__min_i64((int64_t)1 << shift, rows - (k << shift));
-            s->slab[n] = (qemb__slab){.rows = here, .elements = (plane ? table->state_base + here * plane : here * table->row_bytes) + OVERRUN, .owned = true};
+            s->slab[n] = (qemb__slab){
+                .rows = here, .elements = (plane ? table->state_base + here * plane : here * table->row_bytes) + OVERRUN, .owned = true};
             s->slab_of[t] = k ? s->slab_of[t] : n;
         }
     } else {
@@ -168,8 +180,8 @@ qemb_status qemb__packed_tables_create(qemb_context *ctx, const qemb__packed_pla
             map_at += p->num_embeddings;
         }
         s->uses |= s->table[t].flags & Q_HAS_NORM ? QEMB__USES_NORM : 0;
-        REQUIRE(qemb__add_i64(s->total_rows, p->num_embeddings, &s->total_rows), QEMB_ERR_OVERFLOW, "%s: the rows of all tables do not fit in 63 bits",
-                call);
+        REQUIRE(qemb__add_i64(s->total_rows, p->num_embeddings, &s->total_rows), QEMB_ERR_OVERFLOW,
+                "%s: the rows of all tables do not fit in 63 bits", call);
         s->max_dim = s->table[t].dim > s->max_dim ? s->table[t].dim : s->max_dim;
         TRY(plan->memory ? QEMB_OK : place(s, t, rows, &open, group_of));
     }

@@ -15,8 +15,10 @@ qemb_status qemb_embedding_bag_get_progress(const qemb_embedding_bag *bag, int32
         return st;
     }
     const q_table *t = &bag->tables->table[table];
-    *progress = (qemb_table_progress){.observations = qemb__table_observations(t, bag->forwards), .eps = t->eps,
-                                      .observer_on = (t->flags & Q_OBSERVER_ON) != 0, .fake_quant_on = (t->flags & Q_FAKE_QUANT_ON) != 0};
+    *progress = (qemb_table_progress){.observations = qemb__table_observations(t, bag->forwards),
+                                      .eps = t->eps,
+                                      .observer_on = (t->flags & Q_OBSERVER_ON) != 0,
+                                      .fake_quant_on = (t->flags & Q_FAKE_QUANT_ON) != 0};
     if (bag->schedule) {
         progress->fake_quant_from = bag->schedule[table].fake_quant_from;
         progress->observer_until = bag->schedule[table].observer_until;
@@ -84,8 +86,8 @@ static qemb_status empty_state(qemb_embedding_bag *bag, int32_t table) {
         int64_t local = 0;
         count = qemb__min_i64(CHUNK, t->rows - row);
         qemb__tables_locate(bag->tables, table, row, &count, &slab, &local);
-        st = qemb__buffer_write(bag->tables->slab[slab].state, (size_t)(t->state_base + local) * sizeof(q_state), (size_t)count * sizeof(q_state),
-                                zeros, true);
+        st = qemb__buffer_write(bag->tables->slab[slab].state, (size_t)(t->state_base + local) * sizeof(q_state),
+                                (size_t)count * sizeof(q_state), zeros, true);
     }
     qemb__free(zeros);
     return st;

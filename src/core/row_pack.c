@@ -24,8 +24,8 @@ qemb_status qemb__packed_read_status(qemb_packed *p, qemb_buffer *status, int32_
     REQUIRE(words[Q_PACK_NONFINITE] == Q_NO_ERROR, QEMB_ERR_NONFINITE, "%s: table %s, row %lld holds NaN or inf", call, name,
             (long long)(first + words[Q_PACK_NONFINITE]));
     REQUIRE(words[Q_PACK_INFINITE] == Q_NO_ERROR, QEMB_ERR_RANGE,
-            "%s: table %s, row %lld: scale or bias does not fit the format (fp16 ends at 65504), want a wider one or QEMB_PACK_AS_PEER", call, name,
-            (long long)(first + words[Q_PACK_INFINITE]));
+            "%s: table %s, row %lld: scale or bias does not fit the format (fp16 ends at 65504), want a wider one or QEMB_PACK_AS_PEER",
+            call, name, (long long)(first + words[Q_PACK_INFINITE]));
 done:
     return st;
 }
@@ -37,13 +37,14 @@ static qemb_status check_observer(const qemb_embedding_bag *bag, int32_t t, cons
     qemb_status st = QEMB_OK;
     const q_table *table = &bag->tables->table[t];
     const char *name = bag->tables->name[t];
-    REQUIRE(qemb__table_observations(table, bag->forwards + 1) > 0, QEMB_ERR_STATE, "packed_create: table %s was never observed and its observer is off",
-            name);
+    REQUIRE(qemb__table_observations(table, bag->forwards + 1) > 0, QEMB_ERR_STATE,
+            "packed_create: table %s was never observed and its observer is off", name);
     if (table->arithmetic != Q_PACKED) {
         REQUIRE(table->qmin == 0.0f && table->qmax < (float)(1 << f->bits), QEMB_ERR_UNSUPPORTED,
-                "packed_create: table %s has codes %g..%g, method observer wants 0..%d for %d bits", name, (double)table->qmin, (double)table->qmax,
-                (1 << f->bits) - 1, f->bits);
-        REQUIRE(!f->symmetric, QEMB_ERR_UNSUPPORTED, "packed_create: table %s is affine under its torch arithmetic, the target is symmetric", name);
+                "packed_create: table %s has codes %g..%g, method observer wants 0..%d for %d bits", name, (double)table->qmin,
+                (double)table->qmax, (1 << f->bits) - 1, f->bits);
+        REQUIRE(!f->symmetric, QEMB_ERR_UNSUPPORTED,
+                "packed_create: table %s is affine under its torch arithmetic, the target is symmetric", name);
     }
 done:
     return st;
@@ -65,7 +66,8 @@ static qemb_status check_create(const qemb_embedding_bag *bag, const qemb_packed
     qemb_status st = QEMB_OK;
     REQUIRE((unsigned)d->method <= QEMB_PACK_GIVEN, QEMB_ERR_ARG, "packed_create: method=%d, want one of qemb_pack_method", (int)d->method);
     REQUIRE((d->flags & ~QEMB_PACK_AS_PEER) == 0, QEMB_ERR_ARG, "packed_create: flags=%#x, want 0 or QEMB_PACK_AS_PEER", d->flags);
-    REQUIRE((d->method == QEMB_PACK_GIVEN) == (d->ranges != NULL), QEMB_ERR_ARG, "packed_create: ranges belong to method given, and only to it");
+    REQUIRE((d->method == QEMB_PACK_GIVEN) == (d->ranges != NULL), QEMB_ERR_ARG,
+            "packed_create: ranges belong to method given, and only to it");
     for (int32_t t = 0; t < bag->tables->num_tables; t++) {
         TRY(qemb__packed_check_format(&tables[t].format, "packed_create"));
         if (d->method == QEMB_PACK_OBSERVER) {
@@ -86,10 +88,16 @@ static qemb_status describe(const qemb_embedding_bag *bag, const qemb_packed_des
         const q_table *table = &bag->tables->table[t];
         const qemb_qconfig *q = &bag->qconfig[t];
         qemb_packed_table *p = &tables[t];
-        *p = (qemb_packed_table){.name = bag->tables->name[t], .num_embeddings = table->rows, .embedding_dim = table->dim, .num_rows = table->rows,
-                                 .format = d->format, .has_padding_idx = table->padding_idx >= 0,
-                                 .padding_idx = table->padding_idx >= 0 ? table->padding_idx : 0, .has_max_norm = (table->flags & Q_HAS_NORM) != 0,
-                                 .max_norm = table->flags & Q_HAS_NORM ? table->max_norm : 0.0f, .norm_type = table->norm_type};
+        *p = (qemb_packed_table){.name = bag->tables->name[t],
+                                 .num_embeddings = table->rows,
+                                 .embedding_dim = table->dim,
+                                 .num_rows = table->rows,
+                                 .format = d->format,
+                                 .has_padding_idx = table->padding_idx >= 0,
+                                 .padding_idx = table->padding_idx >= 0 ? table->padding_idx : 0,
+                                 .has_max_norm = (table->flags & Q_HAS_NORM) != 0,
+                                 .max_norm = table->flags & Q_HAS_NORM ? table->max_norm : 0.0f,
+                                 .norm_type = table->norm_type};
         if (as_trained) {
             p->format = (qemb_packed_format){.layout = q->layout, .qparams = q->qparams, .symmetric = q->symmetric};
         }
@@ -98,8 +106,8 @@ static qemb_status describe(const qemb_embedding_bag *bag, const qemb_packed_des
         if (p->row_map) {
             p->num_rows = 0;
             for (int64_t r = 0; r < table->rows; r++) {
-                REQUIRE(p->row_map[r] >= -1, QEMB_ERR_INDEX, "packed_create: table %s: row_map[%lld]=%d, want -1 or a row", p->name, (long long)r,
-                        p->row_map[r]);
+                REQUIRE(p->row_map[r] >= -1, QEMB_ERR_INDEX, "packed_create: table %s: row_map[%lld]=%d, want -1 or a row", p->name,
+                        (long long)r, p->row_map[r]);
                 p->num_rows = qemb__max_i64(p->num_rows, (int64_t)p->row_map[r] + 1);
             }
         }
@@ -120,9 +128,18 @@ static qemb_status pack_table(qemb_embedding_bag *bag, const qemb_packed_desc *d
         TRY(qemb__buffer_create(bag->ctx, (size_t)chunk * 2 * sizeof(float), &ranges));
     }
     for (int64_t first = 0; first < rows; first += chunk) {
-        qemb__row_pack_args args = {.source = bag->tables, .source_table = t, .first = first, .target = p->shape.tables, .table = t,
-                                    .target_first = first, .count = qemb__min_i64(chunk, rows - first), .method = (int32_t)d->method,
-                                    .as_peer = (d->flags & QEMB_PACK_AS_PEER) != 0, .step = bag->forwards + 1, .ranges = ranges, .status = status};
+        qemb__row_pack_args args = {.source = bag->tables,
+                                    .source_table = t,
+                                    .first = first,
+                                    .target = p->shape.tables,
+                                    .table = t,
+                                    .target_first = first,
+                                    .count = qemb__min_i64(chunk, rows - first),
+                                    .method = (int32_t)d->method,
+                                    .as_peer = (d->flags & QEMB_PACK_AS_PEER) != 0,
+                                    .step = bag->forwards + 1,
+                                    .ranges = ranges,
+                                    .status = status};
         if (ranges) {
             TRY(qemb__buffer_write(ranges, 0, (size_t)args.count * 2 * sizeof(float), d->ranges[t] + 2 * first, true));
         }
@@ -162,9 +179,10 @@ static qemb_status prune_table(qemb_packed *full, qemb_packed *p, int32_t table)
             memcpy((char *)block[3] + m * plane, (const char *)block[1] + r * plane, (size_t)plane);
         }
     }
-    REQUIRE(kept == p->rows[table], QEMB_ERR_ARG, "packed_create: table %s: row_map names %lld of %lld packed rows, want all", p->shape.tables->name[table],
-            (long long)kept, (long long)p->rows[table]);
-    TRY(qemb__packed_move(p, table, 0, p->rows[table], &(qemb__packed_bytes){.source = block[2], .source_qparams = planar ? block[3] : NULL}));
+    REQUIRE(kept == p->rows[table], QEMB_ERR_ARG, "packed_create: table %s: row_map names %lld of %lld packed rows, want all",
+            p->shape.tables->name[table], (long long)kept, (long long)p->rows[table]);
+    TRY(qemb__packed_move(p, table, 0, p->rows[table],
+                          &(qemb__packed_bytes){.source = block[2], .source_qparams = planar ? block[3] : NULL}));
 done:
     for (int k = 0; k < 5; k++) {
         qemb__free(block[k]);
@@ -192,13 +210,13 @@ static qemb_status prune(qemb_context *ctx, const qemb__packed_plan *plan, qemb_
             qemb__tables_locate(p->shape.tables, t, row, &count, &slab[1], &local[1]);
             qemb_buffer *source = (*full)->shape.tables->slab[slab[0]].weight;
             qemb_buffer *target = p->shape.tables->slab[slab[1]].weight;
-            TRY(ctx->ops->buffer_copy(target, (size_t)(to->base + local[1] * to->row_bytes), source, (size_t)(from->base + local[0] * from->row_bytes),
-                                      (size_t)(count * to->row_bytes)));
+            TRY(ctx->ops->buffer_copy(target, (size_t)(to->base + local[1] * to->row_bytes), source,
+                                      (size_t)(from->base + local[0] * from->row_bytes), (size_t)(count * to->row_bytes)));
             if (to->layout == Q_PLANAR) {
                 int64_t plane = 0;
                 TRY(qemb_packed_row_bytes(&p->format[t], to->dim, NULL, &plane));
-                TRY(ctx->ops->buffer_copy(target, (size_t)(to->state_base + local[1] * plane), source, (size_t)(from->state_base + local[0] * plane),
-                                          (size_t)(count * plane)));
+                TRY(ctx->ops->buffer_copy(target, (size_t)(to->state_base + local[1] * plane), source,
+                                          (size_t)(from->state_base + local[0] * plane), (size_t)(count * plane)));
             }
         }
     }
@@ -271,8 +289,14 @@ static qemb_status convert_table(qemb_packed *source, qemb_packed *target, int32
     TRY(qemb__packed_new_status(source->ctx, &status));
     TRY(qemb__buffer_create(source->ctx, (size_t)source->shape.tables->table[t].dim * sizeof(float), &values));
     for (int64_t first = 0; first < source->rows[t]; first += PACK_ROWS) {
-        qemb__row_unpack_args args = {.source = source->shape.tables, .target = target->shape.tables, .table = t, .first = first,
-                                      .count = qemb__min_i64(PACK_ROWS, source->rows[t] - first), .values = values, .status = status, .as_peer = as_peer};
+        qemb__row_unpack_args args = {.source = source->shape.tables,
+                                      .target = target->shape.tables,
+                                      .table = t,
+                                      .first = first,
+                                      .count = qemb__min_i64(PACK_ROWS, source->rows[t] - first),
+                                      .values = values,
+                                      .status = status,
+                                      .as_peer = as_peer};
         TRY(source->ctx->ops->row_convert(source->ctx, &args));
         TRY(qemb__packed_read_status(target, status, t, first, "packed_convert"));
     }
@@ -330,7 +354,10 @@ qemb_status qemb_packed_unpack(qemb_packed *p, int32_t table, int64_t first, int
     REQUIRE(target || !count, QEMB_ERR_ARG, "packed_unpack: values is NULL");
     TRY(qemb__buffer_create(p->ctx, (size_t)(qemb__max_i64(chunk, 1) * dim) * sizeof(float), &values));
     for (int64_t done = 0; done < count; done += chunk) {
-        qemb__row_unpack_args args = {.source = p->shape.tables, .table = table, .first = first + done, .count = qemb__min_i64(chunk, count - done),
+        qemb__row_unpack_args args = {.source = p->shape.tables,
+                                      .table = table,
+                                      .first = first + done,
+                                      .count = qemb__min_i64(chunk, count - done),
                                       .values = values};
         TRY(p->ctx->ops->row_unpack(p->ctx, &args));
         TRY(qemb__buffer_read(values, 0, (size_t)(args.count * dim) * sizeof(float), target + done * dim, true));

@@ -51,7 +51,8 @@ int32_t qemb__norm_flag(int32_t flags, bool fake_quant) {
 /* What a qconfig says of a table, and what the table's kernels must be able to do. */
 static uint32_t describe_quantisation(const qemb_qconfig *q, q_table *t) {
     static const uint32_t arithmetic[] = {QEMB__USES_TORCH_CPU, QEMB__USES_TORCH_CUDA, QEMB__USES_PACKED};
-    t->flags = (q->observer_off ? 0 : Q_OBSERVER_ON) | (q->fake_quant_off ? 0 : Q_FAKE_QUANT_ON) | qemb__norm_flag(t->flags, !q->fake_quant_off);
+    t->flags =
+        (q->observer_off ? 0 : Q_OBSERVER_ON) | (q->fake_quant_off ? 0 : Q_FAKE_QUANT_ON) | qemb__norm_flag(t->flags, !q->fake_quant_off);
     t->observed = 0;
     t->qmin = (float)q->quant_min;
     t->qmax = (float)q->quant_max;
@@ -123,8 +124,9 @@ static qemb_status place(qemb__tables *s, int32_t t, const qemb_table_desc *d, i
         }
         int64_t slabs = qemb__ceil_div(table->rows, (int64_t)1 << shift);
         if (slabs > QEMB__GROUP_SLABS) {
-            return qemb__fail(QEMB_ERR_UNSUPPORTED, "table %s: %lld rows of %d need %lld allocations of the device's largest size, want at most %d",
-                              s->name[t], (long long)table->rows, table->dim, (long long)slabs, QEMB__GROUP_SLABS);
+            return qemb__fail(QEMB_ERR_UNSUPPORTED,
+                              "table %s: %lld rows of %d need %lld allocations of the device's largest size, want at most %d", s->name[t],
+                              (long long)table->rows, table->dim, (long long)slabs, QEMB__GROUP_SLABS);
         }
         for (int64_t k = 0; k < slabs; k++) {
             int32_t n = qemb__tables_new_slab(s, k ? 1 : (int32_t)slabs);

@@ -13,11 +13,11 @@ enum { QEMB__GROUP_SLABS = 8 };
 
 /* What the tables of a module need from a kernel; a kernel is compiled for just these. */
 enum {
-    QEMB__USES_FLOAT = 1,      /* a table may look up float rows */
+    QEMB__USES_FLOAT = 1, /* a table may look up float rows */
     QEMB__USES_TORCH_CPU = 2,
     QEMB__USES_TORCH_CUDA = 4,
     QEMB__USES_PACKED = 8,
-    QEMB__USES_STATE = 16,     /* stored observer state is read */
+    QEMB__USES_STATE = 16, /* stored observer state is read */
     QEMB__USES_NORM = 32
 };
 
@@ -45,9 +45,9 @@ struct qemb__tables {
     qemb__slab *slab;
     qemb__group *group;
     qemb_buffer *table_buffer, *feature_buffer; /* device copies */
-    bool stale;         /* the device copies lag behind */
-    int32_t mode;       /* Q_MODE_* */
-    uint32_t uses;      /* QEMB__USES_* over all tables, for every switch position they may take */
+    bool stale;                                 /* the device copies lag behind */
+    int32_t mode;                               /* Q_MODE_* */
+    uint32_t uses;                              /* QEMB__USES_* over all tables, for every switch position they may take */
     int64_t total_rows, output_dim;
     int32_t max_dim;
 };

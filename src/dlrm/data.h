@@ -14,12 +14,12 @@
 typedef enum dlrm_part { DLRM_TRAIN = 0, DLRM_TEST = 1 } dlrm_part;
 
 typedef struct dlrm_data_desc {
-    const char *path;     /* NULL: planted rows */
-    int64_t synthetic;    /* N */
-    int64_t test_rows;    /* M; 0: as many as N */
-    double scale;         /* of the tables; 0: 1 for a file, as above for planted rows */
-    uint64_t seed;        /* of planted rows */
-    qemb_click_ids ids;   /* of a file */
+    const char *path;   /* NULL: planted rows */
+    int64_t synthetic;  /* N */
+    int64_t test_rows;  /* M; 0: as many as N */
+    double scale;       /* of the tables; 0: 1 for a file, as above for planted rows */
+    uint64_t seed;      /* of planted rows */
+    qemb_click_ids ids; /* of a file */
     qemb_click_faults faults;
     qemb_click_form form;
 } dlrm_data_desc;

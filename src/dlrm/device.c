@@ -35,7 +35,8 @@ void dlrm_memory_destroy(cl_mem *memory) {
 
 qemb_status dlrm_memory_write(const dlrm_device *d, cl_mem memory, int64_t count, const float *source) {
     qemb_status st = QEMB_OK;
-    DLRM_CL(clEnqueueWriteBuffer(d->queue, memory, CL_TRUE, 0, sizeof(float) * (size_t)count, source, 0, NULL, NULL), "clEnqueueWriteBuffer");
+    DLRM_CL(clEnqueueWriteBuffer(d->queue, memory, CL_TRUE, 0, sizeof(float) * (size_t)count, source, 0, NULL, NULL),
+            "clEnqueueWriteBuffer");
 done:
     return st;
 }

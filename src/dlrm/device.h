@@ -7,14 +7,14 @@
 #include "dlrm/dlrm.h"
 
 /* Kernels of dlrm.cl. */
-#define DLRM_KERNEL_LIST(X)                                                                                                   \
-    X(bias_relu) X(bias_backward) X(adagrad) X(dot_forward) X(dot_backward) X(cat_forward) X(cat_backward) X(loss_backward) X(loss_sum) \
-    X(sigmoid)
+#define DLRM_KERNEL_LIST(X)                                                                                                                \
+    X(bias_relu)                                                                                                                           \
+    X(bias_backward) X(adagrad) X(dot_forward) X(dot_backward) X(cat_forward) X(cat_backward) X(loss_backward) X(loss_sum) X(sigmoid)
 typedef enum dlrm_kernel {
 #define DLRM_KERNEL_ENUM(name) DLRM_KERNEL_##name,
     DLRM_KERNEL_LIST(DLRM_KERNEL_ENUM)
 #undef DLRM_KERNEL_ENUM
-    DLRM_KERNEL_COUNT
+        DLRM_KERNEL_COUNT
 } dlrm_kernel;
 
 typedef struct dlrm_device {
@@ -36,13 +36,13 @@ qemb_status dlrm_device_create(const char *name, dlrm_device **device);
 void dlrm_device_destroy(dlrm_device *device);
 
 qemb_status dlrm_cl_failed(cl_int error, const char *what);
-#define DLRM_CL(call, what)                        \
-    do {                                           \
-        cl_int error_ = (call);                    \
-        if (error_ != CL_SUCCESS) {                \
-            st = dlrm_cl_failed(error_, what);     \
-            goto done;                             \
-        }                                          \
+#define DLRM_CL(call, what)                                                                                                                \
+    do {                                                                                                                                   \
+        cl_int error_ = (call);                                                                                                            \
+        if (error_ != CL_SUCCESS) {                                                                                                        \
+            st = dlrm_cl_failed(error_, what);                                                                                             \
+            goto done;                                                                                                                     \
+        }                                                                                                                                  \
     } while (0)
 
 /* Zeroed memory of `count` floats. */
@@ -55,7 +55,8 @@ typedef struct dlrm_argument {
     size_t size;
     const void *value;
 } dlrm_argument;
-#define DLRM_ARGUMENT(variable) {sizeof(variable), &(variable)}
+#define DLRM_ARGUMENT(variable)                                                                                                            \
+    { sizeof(variable), &(variable) }
 
 /* Enqueues one work-item for each of `items`. */
 qemb_status dlrm_launch(const dlrm_device *device, dlrm_kernel kernel, int64_t items, const dlrm_argument *arguments, int count);

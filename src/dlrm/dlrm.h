@@ -23,32 +23,32 @@ qemb_status dlrm_library_failed(qemb_status code);
 const char *dlrm_last_error(void);
 
 /* Each leaves by the label `done`, with st set: a call of this folder, a call of the library, a condition, new zeroed memory. */
-#define DLRM_TRY(call)         \
-    do {                       \
-        st = (call);           \
-        if (st != QEMB_OK) {   \
-            goto done;         \
-        }                      \
+#define DLRM_TRY(call)                                                                                                                     \
+    do {                                                                                                                                   \
+        st = (call);                                                                                                                       \
+        if (st != QEMB_OK) {                                                                                                               \
+            goto done;                                                                                                                     \
+        }                                                                                                                                  \
     } while (0)
-#define DLRM_LIB(call)                    \
-    do {                                  \
-        st = (call);                      \
-        if (st != QEMB_OK) {              \
-            st = dlrm_library_failed(st); \
-            goto done;                    \
-        }                                 \
+#define DLRM_LIB(call)                                                                                                                     \
+    do {                                                                                                                                   \
+        st = (call);                                                                                                                       \
+        if (st != QEMB_OK) {                                                                                                               \
+            st = dlrm_library_failed(st);                                                                                                  \
+            goto done;                                                                                                                     \
+        }                                                                                                                                  \
     } while (0)
-#define DLRM_REQUIRE(condition, code, ...)     \
-    do {                                       \
-        if (!(condition)) {                    \
-            st = dlrm_fail(code, __VA_ARGS__); \
-            goto done;                         \
-        }                                      \
+#define DLRM_REQUIRE(condition, code, ...)                                                                                                 \
+    do {                                                                                                                                   \
+        if (!(condition)) {                                                                                                                \
+            st = dlrm_fail(code, __VA_ARGS__);                                                                                             \
+            goto done;                                                                                                                     \
+        }                                                                                                                                  \
     } while (0)
-#define DLRM_NEW(pointer, count)                                                                                               \
-    do {                                                                                                                       \
-        (pointer) = calloc((size_t)((count) > 0 ? (count) : 1), sizeof *(pointer));                                            \
-        DLRM_REQUIRE(pointer, QEMB_ERR_NOMEM, "dlrm: no memory for %lld x %zu bytes", (long long)(count), sizeof *(pointer)); \
+#define DLRM_NEW(pointer, count)                                                                                                           \
+    do {                                                                                                                                   \
+        (pointer) = calloc((size_t)((count) > 0 ? (count) : 1), sizeof *(pointer));                                                        \
+        DLRM_REQUIRE(pointer, QEMB_ERR_NOMEM, "dlrm: no memory for %lld x %zu bytes", (long long)(count), sizeof *(pointer));              \
     } while (0)
 
 double dlrm_seconds(void); /* of a clock that never goes back */

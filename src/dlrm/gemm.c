@@ -42,9 +42,9 @@ qemb_status dlrm_gemm(dlrm_device *d, const dlrm_gemm_call *g) {
     const size_t k = (size_t)g->depth;
     const size_t lda = g->transpose_a ? m : k;
     const size_t ldb = g->transpose_b ? k : n;
-    CLBlastStatusCode status =
-        CLBlastSGemmTempBufferSize(CLBlastLayoutRowMajor, ta, tb, m, n, k, 0, lda, 0, ldb, 0, n, &d->queue, &want);
-    DLRM_REQUIRE(status == CLBlastSuccess, QEMB_ERR_DEVICE, "dlrm: CLBlastSGemmTempBufferSize(%zu x %zu x %zu): status %d", m, n, k, (int)status);
+    CLBlastStatusCode status = CLBlastSGemmTempBufferSize(CLBlastLayoutRowMajor, ta, tb, m, n, k, 0, lda, 0, ldb, 0, n, &d->queue, &want);
+    DLRM_REQUIRE(status == CLBlastSuccess, QEMB_ERR_DEVICE, "dlrm: CLBlastSGemmTempBufferSize(%zu x %zu x %zu): status %d", m, n, k,
+                 (int)status);
     if (want > d->temporary_bytes || !d->temporary) {
         want = want > d->temporary_bytes ? want : sizeof(float);
         dlrm_memory_destroy(&d->temporary); /* commands that use it keep it */
@@ -141,9 +141,10 @@ qemb_status dlrm_gemm_try(dlrm_device *d, const dlrm_gemm_set *set) {
         for (int i = 0; i < p->count; i++) {
             names[i] = p->name[i];
         }
-        CLBlastStatusCode status = CLBlastOverrideParameters(d->device, p->kernel, CLBlastPrecisionSingle, (size_t)p->count, names, p->value);
-        DLRM_REQUIRE(status == CLBlastSuccess, QEMB_ERR_DEVICE, "dlrm: CLBlast refuses the parameters \"%s\" of %s: status %d", set->name, p->kernel,
-                     (int)status);
+        CLBlastStatusCode status =
+            CLBlastOverrideParameters(d->device, p->kernel, CLBlastPrecisionSingle, (size_t)p->count, names, p->value);
+        DLRM_REQUIRE(status == CLBlastSuccess, QEMB_ERR_DEVICE, "dlrm: CLBlast refuses the parameters \"%s\" of %s: status %d", set->name,
+                     p->kernel, (int)status);
     }
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         DLRM_TRY(check_one(d, set->name, calls[i]));

@@ -12,7 +12,8 @@ static qemb_status layer_create(const dlrm_device *d, const dlrm_mlp_desc *desc,
     l->in = desc->widths[index];
     l->out = desc->widths[index + 1];
     l->relu = index + 1 < desc->count || desc->last_relu;
-    DLRM_REQUIRE(l->in > 0 && l->out > 0, QEMB_ERR_SHAPE, "dlrm: layer %d is %lld x %lld, want both > 0", index, (long long)l->in, (long long)l->out);
+    DLRM_REQUIRE(l->in > 0 && l->out > 0, QEMB_ERR_SHAPE, "dlrm: layer %d is %lld x %lld, want both > 0", index, (long long)l->in,
+                 (long long)l->out);
     DLRM_NEW(values, l->in * l->out);
     DLRM_TRY(dlrm_memory_create(d, l->in * l->out, &l->weight));
     dlrm_normal(desc->seed, 2 * (uint64_t)index, (float)sqrt(2.0 / (double)(l->in + l->out)), values, l->in * l->out);
@@ -98,9 +99,9 @@ static qemb_status bias_backward(const dlrm_device *d, const dlrm_layer *l, cons
     const cl_int adagrad = step->adagrad;
     const cl_float lr = step->lr;
     const cl_float eps = step->eps;
-    const dlrm_argument arguments[] = {DLRM_ARGUMENT(l->delta), DLRM_ARGUMENT(l->output),  DLRM_ARGUMENT(l->bias), DLRM_ARGUMENT(l->bias_sum),
-                                       DLRM_ARGUMENT(n),        DLRM_ARGUMENT(relu),       DLRM_ARGUMENT(count),   DLRM_ARGUMENT(adagrad),
-                                       DLRM_ARGUMENT(lr),       DLRM_ARGUMENT(eps)};
+    const dlrm_argument arguments[] = {
+        DLRM_ARGUMENT(l->delta), DLRM_ARGUMENT(l->output), DLRM_ARGUMENT(l->bias), DLRM_ARGUMENT(l->bias_sum), DLRM_ARGUMENT(n),
+        DLRM_ARGUMENT(relu),     DLRM_ARGUMENT(count),     DLRM_ARGUMENT(adagrad), DLRM_ARGUMENT(lr),          DLRM_ARGUMENT(eps)};
     return dlrm_launch(d, DLRM_KERNEL_bias_backward, (l->out + 15) / 16, arguments, 10);
 }
 
@@ -116,8 +117,9 @@ static qemb_status weight_backward(dlrm_device *d, const dlrm_mlp *mlp, const dl
     product.c = step->adagrad ? mlp->gradient : l->weight;
     DLRM_TRY(dlrm_gemm(d, &product));
     if (step->adagrad) {
-        const dlrm_argument arguments[] = {DLRM_ARGUMENT(l->weight), DLRM_ARGUMENT(l->weight_sum), DLRM_ARGUMENT(mlp->gradient),
-                                           DLRM_ARGUMENT(count),     DLRM_ARGUMENT(lr),            DLRM_ARGUMENT(eps)};
+        const dlrm_argument arguments[] = {
+            DLRM_ARGUMENT(l->weight), DLRM_ARGUMENT(l->weight_sum), DLRM_ARGUMENT(mlp->gradient), DLRM_ARGUMENT(count), DLRM_ARGUMENT(lr),
+            DLRM_ARGUMENT(eps)};
         DLRM_TRY(dlrm_launch(d, DLRM_KERNEL_adagrad, (l->in * l->out + 15) / 16, arguments, 6));
     }
 done:

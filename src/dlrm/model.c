@@ -48,13 +48,11 @@ static qemb_status create_layers(dlrm_model *m) {
     widths[0] = top_inputs(c);
     memcpy(widths + 1, c->top, (size_t)c->top_layers * sizeof *widths);
     widths[c->top_layers + 1] = 1;
-    DLRM_TRY(dlrm_mlp_create(m->device,
-                             &(dlrm_mlp_desc){.widths = widths,
-                                              .count = c->top_layers + 1,
-                                              .capacity = m->capacity,
-                                              .adagrad = c->adagrad,
-                                              .seed = c->seed * 4 + STREAM_TOP},
-                             &m->top));
+    DLRM_TRY(dlrm_mlp_create(
+        m->device,
+        &(dlrm_mlp_desc){
+            .widths = widths, .count = c->top_layers + 1, .capacity = m->capacity, .adagrad = c->adagrad, .seed = c->seed * 4 + STREAM_TOP},
+        &m->top));
 done:
     return st;
 }
@@ -88,18 +86,17 @@ qemb_status dlrm_model_create(dlrm_device *device, const dlrm_config *config, in
     m->device = device;
     m->capacity = capacity;
     DLRM_TRY(create_layers(m));
-    DLRM_TRY(dlrm_tables_create(
-        device,
-        &(dlrm_tables_desc){.count = config->tables,
-                            .rows = config->rows,
-                            .dim = config->dim,
-                            .bits = dlrm_trained_bits(config),
-                            .per_table = config->method == DLRM_PER_TABLE && config->bits < 32,
-                            .optimizer = {.kind = config->adagrad ? QEMB_ADAGRAD : QEMB_SGD, .lr = config->lr},
-                            .capacity = capacity,
-                            .seed = config->seed * 4 + STREAM_TABLES,
-                            .serve_only = serve_only},
-        &m->tables));
+    DLRM_TRY(dlrm_tables_create(device,
+                                &(dlrm_tables_desc){.count = config->tables,
+                                                    .rows = config->rows,
+                                                    .dim = config->dim,
+                                                    .bits = dlrm_trained_bits(config),
+                                                    .per_table = config->method == DLRM_PER_TABLE && config->bits < 32,
+                                                    .optimizer = {.kind = config->adagrad ? QEMB_ADAGRAD : QEMB_SGD, .lr = config->lr},
+                                                    .capacity = capacity,
+                                                    .seed = config->seed * 4 + STREAM_TABLES,
+                                                    .serve_only = serve_only},
+                                &m->tables));
     DLRM_TRY(create_memory(m));
     *out = m;
     m = NULL;
@@ -212,11 +209,20 @@ static qemb_status interact(dlrm_model *m, bool backward, int64_t rows) {
     const cl_int vectors = c->tables + 1;
     const cl_int dim = (cl_int)c->dim;
     const cl_int count = (cl_int)rows;
-    const dlrm_argument forward[] = {DLRM_ARGUMENT(bottom),  DLRM_ARGUMENT(m->tables.output_memory), DLRM_ARGUMENT(m->interaction),
-                                     DLRM_ARGUMENT(vectors), DLRM_ARGUMENT(dim),                     DLRM_ARGUMENT(count)};
-    const dlrm_argument back[] = {DLRM_ARGUMENT(bottom),       DLRM_ARGUMENT(m->tables.output_memory), DLRM_ARGUMENT(m->interaction_delta),
-                                  DLRM_ARGUMENT(bottom_delta), DLRM_ARGUMENT(m->tables.delta_memory),  DLRM_ARGUMENT(vectors),
-                                  DLRM_ARGUMENT(dim),          DLRM_ARGUMENT(count)};
+    const dlrm_argument forward[] = {DLRM_ARGUMENT(bottom),
+                                     DLRM_ARGUMENT(m->tables.output_memory),
+                                     DLRM_ARGUMENT(m->interaction),
+                                     DLRM_ARGUMENT(vectors),
+                                     DLRM_ARGUMENT(dim),
+                                     DLRM_ARGUMENT(count)};
+    const dlrm_argument back[] = {DLRM_ARGUMENT(bottom),
+                                  DLRM_ARGUMENT(m->tables.output_memory),
+                                  DLRM_ARGUMENT(m->interaction_delta),
+                                  DLRM_ARGUMENT(bottom_delta),
+                                  DLRM_ARGUMENT(m->tables.delta_memory),
+                                  DLRM_ARGUMENT(vectors),
+                                  DLRM_ARGUMENT(dim),
+                                  DLRM_ARGUMENT(count)};
     const bool cat = c->interaction == DLRM_CAT;
     if (backward) {
         return cat ? dlrm_launch(m->device, DLRM_KERNEL_cat_backward, rows, back + 2, 6)

@@ -15,17 +15,17 @@ typedef enum dlrm_method { DLRM_QAT = 0, DLRM_PTQ = 1, DLRM_PTQ_GREEDY = 2, DLRM
 
 /* Everything that decides what a model is and becomes, apart from its data. */
 typedef struct dlrm_config {
-    int32_t tables;                   /* the first of the 26 features; 26 */
-    int64_t rows[QEMB_CLICK_SPARSE];  /* their sizes */
-    int64_t dim;                      /* 16 */
-    int bottom_layers, top_layers;    /* hidden ones: 512 256 64, then D; 512 256, then 1 */
+    int32_t tables;                  /* the first of the 26 features; 26 */
+    int64_t rows[QEMB_CLICK_SPARSE]; /* their sizes */
+    int64_t dim;                     /* 16 */
+    int bottom_layers, top_layers;   /* hidden ones: 512 256 64, then D; 512 256, then 1 */
     int64_t bottom[DLRM_MAX_LAYERS], top[DLRM_MAX_LAYERS];
     dlrm_interaction interaction;
-    int32_t bits;                     /* 32, 8, 4, 2 */
+    int32_t bits; /* 32, 8, 4, 2 */
     dlrm_method method;
-    bool adagrad;                     /* else SGD, of tables and layers */
-    double lr;                        /* 0.1; Adagrad 0.01 */
-    int64_t batch;                    /* 128 */
+    bool adagrad;  /* else SGD, of tables and layers */
+    double lr;     /* 0.1; Adagrad 0.01 */
+    int64_t batch; /* 128 */
     uint64_t seed;
 } dlrm_config;
 

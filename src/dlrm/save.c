@@ -32,8 +32,8 @@ static int layer_arrays(const dlrm_model *m, bool state, layer_array *arrays) {
             for (int a = 0; a < (state && m->config.adagrad ? 4 : 2); a++) {
                 layer_array *x = &arrays[count++];
                 const bool bias = a & 1;
-                (void)snprintf(x->name, sizeof x->name, "%s%s.%d.%s%s", a < 2 ? "" : optimizer_prefix, parts[i], 2 * k, bias ? "bias" : "weight",
-                               a < 2 ? "" : ".sum");
+                (void)snprintf(x->name, sizeof x->name, "%s%s.%d.%s%s", a < 2 ? "" : optimizer_prefix, parts[i], 2 * k,
+                               bias ? "bias" : "weight", a < 2 ? "" : ".sum");
                 x->memory = memory[a];
                 x->shape[0] = l->out;
                 x->shape[1] = l->in;
@@ -69,8 +69,9 @@ static qemb_status load_layers(const qemb_safetensors *file, const char *path, d
     for (int i = 0; i < count; i++) {
         const layer_array *a = &arrays[i];
         DLRM_LIB(qemb_safetensors_tensor(file, a->name, &view));
-        DLRM_REQUIRE(view.dtype == QEMB_FILE_F32 && view.rank == a->rank && view.shape[0] == a->shape[0] && view.count == a->count, QEMB_ERR_SHAPE,
-                     "dlrm: %s: tensor \"%s\" is not float32 of %lld x %lld", path, a->name, (long long)a->shape[0], (long long)(a->count / a->shape[0]));
+        DLRM_REQUIRE(view.dtype == QEMB_FILE_F32 && view.rank == a->rank && view.shape[0] == a->shape[0] && view.count == a->count,
+                     QEMB_ERR_SHAPE, "dlrm: %s: tensor \"%s\" is not float32 of %lld x %lld", path, a->name, (long long)a->shape[0],
+                     (long long)(a->count / a->shape[0]));
         DLRM_NEW(copy, a->count);
         DLRM_LIB(qemb_safetensors_read_rows(file, a->name, 0, a->shape[0], copy));
         DLRM_TRY(dlrm_memory_write(m->device, a->memory, a->count, copy));
@@ -124,8 +125,8 @@ qemb_status dlrm_save_packed(dlrm_model *m, const dlrm_data_desc *data, const ch
     char path[DLRM_PATH];
     const char *slash = strrchr(checkpoint, '/');
     DLRM_REQUIRE(m->tables.packed, QEMB_ERR_STATE, "dlrm: nothing is converted");
-    DLRM_REQUIRE((size_t)snprintf(path, sizeof path, "%s.packed", checkpoint) < sizeof path, QEMB_ERR_ARG, "dlrm: a path of %zu letters is too long",
-                 strlen(checkpoint));
+    DLRM_REQUIRE((size_t)snprintf(path, sizeof path, "%s.packed", checkpoint) < sizeof path, QEMB_ERR_ARG,
+                 "dlrm: a path of %zu letters is too long", strlen(checkpoint));
     DLRM_TRY(begin(m, data, false, copies, &saver));
     DLRM_LIB(qemb_saver_add_text(saver, "dlrm_trained", slash ? slash + 1 : checkpoint));
     DLRM_LIB(qemb_saver_add_packed(saver, "", m->tables.packed));
@@ -185,8 +186,8 @@ qemb_status dlrm_serve(dlrm_model *m, const char *path) {
     DLRM_LIB(qemb_load_packed(m->device->ctx, file, "", 0, &m->tables.packed));
     DLRM_LIB(qemb_packed_get_info(m->tables.packed, &info));
     DLRM_REQUIRE(info.num_features == m->tables.count && info.output_dim == m->tables.count * m->tables.dim, QEMB_ERR_SHAPE,
-                 "dlrm: %s: %d packed tables of %lld columns in all, want %d of %lld", path, (int)info.num_features, (long long)info.output_dim,
-                 (int)m->tables.count, (long long)m->tables.dim);
+                 "dlrm: %s: %d packed tables of %lld columns in all, want %d of %lld", path, (int)info.num_features,
+                 (long long)info.output_dim, (int)m->tables.count, (long long)m->tables.dim);
 done:
     qemb_safetensors_close(file);
     return st;

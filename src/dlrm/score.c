@@ -57,8 +57,8 @@ qemb_status dlrm_score_of(const float *predictions, const float *labels, int64_t
     DLRM_NEW(keys, 2 * rows);
     for (int64_t i = 0; i < rows; i++) {
         DLRM_REQUIRE(isfinite(predictions[i]), QEMB_ERR_NONFINITE, "dlrm: prediction %lld is %g", (long long)i, (double)predictions[i]);
-        DLRM_REQUIRE(predictions[i] >= 0.0f && predictions[i] <= 1.0f, QEMB_ERR_RANGE, "dlrm: prediction %lld is %g, want 0..1", (long long)i,
-                     (double)predictions[i]);
+        DLRM_REQUIRE(predictions[i] >= 0.0f && predictions[i] <= 1.0f, QEMB_ERR_RANGE, "dlrm: prediction %lld is %g, want 0..1",
+                     (long long)i, (double)predictions[i]);
         const bool clicked = labels[i] > 0.5f;
         const double p = fmin(fmax((double)predictions[i], 0x1p-52), 1.0 - 0x1p-52);
         const double term = -log(clicked ? p : 1.0 - p) - lost;

@@ -115,7 +115,8 @@ done:
 
 qemb_status dlrm_tables_forward(dlrm_tables *t, bool packed, int64_t rows) {
     qemb_status st = QEMB_OK;
-    DLRM_LIB(packed ? qemb_packed_forward(t->packed, t->batch, t->output, QEMB_FLOAT32) : qemb_embedding_bag_forward(t->bag, t->batch, t->output));
+    DLRM_LIB(packed ? qemb_packed_forward(t->packed, t->batch, t->output, QEMB_FLOAT32)
+                    : qemb_embedding_bag_forward(t->bag, t->batch, t->output));
     if (!t->device->shared) {
         DLRM_LIB(qemb_buffer_read(t->output, 0, (size_t)(rows * t->count * t->dim) * sizeof(float), t->exchange));
         DLRM_TRY(dlrm_memory_write(t->device, t->output_memory, rows * t->count * t->dim, t->exchange));

@@ -35,7 +35,7 @@ typedef struct dlrm_tables {
     qemb_optimizer *optimizer;
     qemb_packed *packed; /* what `bag` was converted to, or was opened from a file; NULL: nothing yet */
     qemb_batch *batch;
-    qemb_buffer *output, *delta; /* [capacity][count*dim], in the context of the tables */
+    qemb_buffer *output, *delta;        /* [capacity][count*dim], in the context of the tables */
     cl_mem output_memory, delta_memory; /* the same for the layers: the same memory where the device is shared */
     float *exchange;                    /* where it is not */
 } dlrm_tables;

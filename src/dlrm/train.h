@@ -22,7 +22,8 @@ typedef bool (*dlrm_watch)(void *user, const dlrm_progress *progress);
 
 /* Trains from *position to the end of its epoch and moves *position there (the next epoch, row 0; loss_sum is left for the reader and
  * cleared by the next call). Stopped by `watch` it returns with *stopped set and *position in the middle. */
-qemb_status dlrm_train_epoch(dlrm_model *model, const dlrm_data *data, dlrm_watch watch, void *user, dlrm_position *position, bool *stopped);
+qemb_status dlrm_train_epoch(dlrm_model *model, const dlrm_data *data, dlrm_watch watch, void *user, dlrm_position *position,
+                             bool *stopped);
 
 /* Predictions of the test part, with trained or packed tables, and their labels: each [rows], to be freed by the caller. */
 typedef struct dlrm_predictions {
@@ -31,7 +32,8 @@ typedef struct dlrm_predictions {
     double seconds;
 } dlrm_predictions;
 enum { DLRM_SCORE_BATCH = 4096 };
-qemb_status dlrm_predict(dlrm_model *model, const dlrm_data *data, bool packed, dlrm_watch watch, void *user, dlrm_predictions *predictions);
+qemb_status dlrm_predict(dlrm_model *model, const dlrm_data *data, bool packed, dlrm_watch watch, void *user,
+                         dlrm_predictions *predictions);
 void dlrm_predictions_free(dlrm_predictions *predictions);
 int64_t dlrm_predictions_differ(const dlrm_predictions *a, const dlrm_predictions *b); /* rows whose bits differ */
 qemb_status dlrm_predictions_score(const dlrm_predictions *predictions, dlrm_score *score);

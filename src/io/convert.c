@@ -49,9 +49,15 @@ static qemb_qconfig qconfig_of(const qemb__convert *c, const qemb__convert_table
     if (!t->has_text) {
         return (qemb_qconfig){.quant_max = (1 << c->desc->format.bits) - 1, .eps = t->eps};
     }
-    return (qemb_qconfig){.quant_min = (int32_t)x->quant_min, .quant_max = (int32_t)x->quant_max, .observer = (qemb_observer)x->observer,
-                          .averaging_constant = (float)x->averaging_constant, .eps = t->eps, .arithmetic = (qemb_arithmetic)x->arithmetic,
-                          .layout = (qemb_layout)x->layout, .qparams = (qemb_qparams)x->qparams, .symmetric = x->symmetric == 1};
+    return (qemb_qconfig){.quant_min = (int32_t)x->quant_min,
+                          .quant_max = (int32_t)x->quant_max,
+                          .observer = (qemb_observer)x->observer,
+                          .averaging_constant = (float)x->averaging_constant,
+                          .eps = t->eps,
+                          .arithmetic = (qemb_arithmetic)x->arithmetic,
+                          .layout = (qemb_layout)x->layout,
+                          .qparams = (qemb_qparams)x->qparams,
+                          .symmetric = x->symmetric == 1};
 }
 
 /* Puts the observer of rows [first, first + count) where the file's module stands. */
@@ -62,7 +68,8 @@ static qemb_status put_observer(const qemb__convert *c, const qemb__convert_tabl
         goto done;
     }
     const int64_t seen = t->has_text ? t->text.observations : 1;
-    const qemb_table_progress progress = {.observations = seen > 0 ? seen : 1, .eps = t->eps, .observer_on = t->observer_on, .fake_quant_on = true};
+    const qemb_table_progress progress = {
+        .observations = seen > 0 ? seen : 1, .eps = t->eps, .observer_on = t->observer_on, .fake_quant_on = true};
     TRY(qemb_safetensors_read_rows(c->file, t->min.name, first, count, p->low));
     TRY(qemb_safetensors_read_rows(c->file, t->max.name, first, count, p->high));
     TRY(qemb_embedding_bag_set_progress(bag, 0, &progress));
@@ -81,8 +88,12 @@ static qemb_status convert_rows(qemb__convert *c, const qemb__convert_table *t, 
     const qemb_packed_desc desc = {.format = c->desc->format, .method = c->desc->method, .flags = c->desc->flags};
     const bool planar = desc.format.layout == QEMB_LAYOUT_PLANAR;
     TRY(qemb_safetensors_read_rows(c->file, t->weight.name, first, count, p->values));
-    TRY(qemb_embedding_bag_create(c->ctx, &(qemb_embedding_bag_desc){.num_embeddings = count, .embedding_dim = t->weight.shape[1],
-                                                                      .qconfig = qconfig_of(c, t), .weight = p->values, .name = t->name},
+    TRY(qemb_embedding_bag_create(c->ctx,
+                                  &(qemb_embedding_bag_desc){.num_embeddings = count,
+                                                             .embedding_dim = t->weight.shape[1],
+                                                             .qconfig = qconfig_of(c, t),
+                                                             .weight = p->values,
+                                                             .name = t->name},
                                   &bag));
     TRY(put_observer(c, t, p, first, count, bag));
     st = qemb_packed_create(bag, &desc, &packed);
@@ -133,13 +144,16 @@ qemb_status qemb_convert(qemb_context *ctx, const qemb_safetensors *file, const 
     qemb_safetensors_writer *writer = NULL;
     qemb__convert c = {.ctx = ctx, .file = file, .desc = desc};
     REQUIRE(ctx && file && desc, QEMB_ERR_ARG, "%s: %s is NULL", who, !ctx ? "ctx" : file ? "desc" : "file");
-    REQUIRE((unsigned)desc->method <= QEMB_PACK_GREEDY, QEMB_ERR_ARG, "%s: method=%d, want minmax, observer or greedy", who, (int)desc->method);
+    REQUIRE((unsigned)desc->method <= QEMB_PACK_GREEDY, QEMB_ERR_ARG, "%s: method=%d, want minmax, observer or greedy", who,
+            (int)desc->method);
     TRY(qemb__convert_plan(&c));
     for (int64_t t = 0; t < c.count; ++t) {
-        REQUIRE(desc->method != QEMB_PACK_OBSERVER || c.tables[t].min.name || (c.tables[t].has_text && c.tables[t].text.observations > 0), QEMB_ERR_STATE,
-                "%s: %s: table '%.200s' has no observer state, want method minmax or greedy", who, file->path, c.tables[t].name);
+        REQUIRE(desc->method != QEMB_PACK_OBSERVER || c.tables[t].min.name || (c.tables[t].has_text && c.tables[t].text.observations > 0),
+                QEMB_ERR_STATE, "%s: %s: table '%.200s' has no observer state, want method minmax or greedy", who, file->path,
+                c.tables[t].name);
     }
-    TRY(qemb_safetensors_writer_create(path, c.contents.tensors, c.contents.tensor_count, c.contents.texts, c.contents.text_count, &writer));
+    TRY(qemb_safetensors_writer_create(path, c.contents.tensors, c.contents.tensor_count, c.contents.texts, c.contents.text_count,
+                                       &writer));
     for (int64_t t = 0; t < c.count; ++t) {
         TRY(convert_table(&c, &c.tables[t], writer));
     }

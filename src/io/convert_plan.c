@@ -91,8 +91,8 @@ static qemb_status add_table(qemb__convert *c, const qemb_tensor_view *v) {
     if (!t->has_text && length > 1) {
         t->name[length - 1] = '\0'; /* the dot */
     }
-    REQUIRE(v->shape[0] <= INT64_MAX / 4 && v->shape[1] <= 1 << 20, QEMB_ERR_UNSUPPORTED, "%s: %s: tensor '%.200s': %lld columns, at most 2^20", who,
-            c->file->path, v->name, (long long)v->shape[1]);
+    REQUIRE(v->shape[0] <= INT64_MAX / 4 && v->shape[1] <= 1 << 20, QEMB_ERR_UNSUPPORTED,
+            "%s: %s: tensor '%.200s': %lld columns, at most 2^20", who, c->file->path, v->name, (long long)v->shape[1]);
     c->total += (int64_t)v->bytes;
 done:
     return st;
@@ -127,8 +127,8 @@ done:
 /* The module's own order of tables, which its features count by. */
 static qemb_status order_tables(qemb__convert *c) {
     qemb_status st = QEMB_OK;
-    REQUIRE(c->count == c->object.tables, QEMB_ERR_CORRUPT, "%s: %s: the module's text speaks of %lld tables, the file has %lld", who, c->file->path,
-            (long long)c->object.tables, (long long)c->count);
+    REQUIRE(c->count == c->object.tables, QEMB_ERR_CORRUPT, "%s: %s: the module's text speaks of %lld tables, the file has %lld", who,
+            c->file->path, (long long)c->object.tables, (long long)c->count);
     for (int64_t t = 0; t < c->count; ++t) {
         int64_t k = t;
         while (k < c->count && !(c->tables[k].has_text && c->tables[k].text.table == t)) {
@@ -148,8 +148,12 @@ static qemb_status find_options(qemb__convert *c) {
     qemb_status st = QEMB_OK;
     const qemb_bag_options *o = &c->desc->options;
     int64_t modules = 0;
-    c->object = (qemb__object_text){.mode = o->mode, .pooled = !c->desc->unpooled, .include_last_offset = o->include_last_offset,
-                                    .scale_grad_by_freq = o->scale_grad_by_freq, .sparse = o->sparse, .features = ""};
+    c->object = (qemb__object_text){.mode = o->mode,
+                                    .pooled = !c->desc->unpooled,
+                                    .include_last_offset = o->include_last_offset,
+                                    .scale_grad_by_freq = o->scale_grad_by_freq,
+                                    .sparse = o->sparse,
+                                    .features = ""};
     for (int64_t i = 0; i < qemb_safetensors_metadata_count(c->file); ++i) {
         const char *key = NULL;
         const char *text = NULL;
@@ -185,7 +189,8 @@ static qemb_status add_text(qemb__convert *c, const char *key, const qemb__field
     return st;
 }
 
-static qemb_status add_tensor(qemb__convert *c, const char *name, const char *key, const int64_t *shape, qemb_file_dtype dtype, int64_t *index) {
+static qemb_status add_tensor(qemb__convert *c, const char *name, const char *key, const int64_t *shape, qemb_file_dtype dtype,
+                              int64_t *index) {
     char *full = NULL;
     qemb__item item = {.kind = QEMB__ITEM_DATA, .shape = {shape[0], shape[1]}};
     qemb_status st = qemb__state_key("", name, key, &full);
@@ -205,8 +210,8 @@ static qemb_status describe_table(qemb__convert *c, int64_t index) {
     const bool norm = t->has_text ? t->text.has_max_norm : d->has_max_norm;
     int64_t padding_idx = !padding ? 0 : t->has_text ? t->text.padding_idx : d->padding_idx;
     padding_idx += padding_idx < 0 ? rows : 0;
-    REQUIRE(padding_idx >= 0 && padding_idx < rows, QEMB_ERR_RANGE, "%s: %s: table '%.200s': padding_idx=%lld, it has %lld rows", who, c->file->path,
-            t->name, (long long)padding_idx, (long long)rows);
+    REQUIRE(padding_idx >= 0 && padding_idx < rows, QEMB_ERR_RANGE, "%s: %s: table '%.200s': padding_idx=%lld, it has %lld rows", who,
+            c->file->path, t->name, (long long)padding_idx, (long long)rows);
     const double norm_type = t->has_text ? t->text.norm_type : (double)d->norm_type;
     TRY(qemb_packed_row_bytes(f, t->weight.shape[1], &row_bytes, NULL));
     const int64_t shape[] = {rows, row_bytes};
@@ -215,11 +220,22 @@ static qemb_status describe_table(qemb__convert *c, int64_t index) {
         const int64_t plane[] = {rows, f->symmetric ? 1 : 2};
         TRY(add_tensor(c, t->name, "qparams", plane, f->qparams == QEMB_QPARAMS_FP32 ? QEMB_FILE_F32 : QEMB_FILE_BF16, &t->qparams_index));
     }
-    const qemb__packed_text text = {
-        .layout = f->layout, .bits = f->bits, .qparams = f->qparams, .symmetric = f->symmetric, .row_alignment = f->row_alignment,
-        .num_embeddings = rows, .embedding_dim = t->weight.shape[1], .num_rows = rows, .has_padding_idx = padding, .padding_idx = padding_idx,
-        .has_max_norm = norm, .max_norm = !norm ? 0.0 : t->has_text ? t->text.max_norm : (double)d->max_norm,
-        .norm_type = norm && norm_type != 0.0 ? norm_type : 2.0, .name = t->name};
+    const qemb__packed_text text = {.layout = f->layout,
+                                    .bits = f->bits,
+                                    .qparams = f->qparams,
+                                    .symmetric = f->symmetric,
+                                    .row_alignment = f->row_alignment,
+                                    .num_embeddings = rows,
+                                    .embedding_dim = t->weight.shape[1],
+                                    .num_rows = rows,
+                                    .has_padding_idx = padding,
+                                    .padding_idx = padding_idx,
+                                    .has_max_norm = norm,
+                                    .max_norm = !norm         ? 0.0
+                                                : t->has_text ? t->text.max_norm
+                                                              : (double)d->max_norm,
+                                    .norm_type = norm && norm_type != 0.0 ? norm_type : 2.0,
+                                    .name = t->name};
     (void)snprintf(key, sizeof key, QEMB__KEY_PACKED ".%lld", (long long)index);
     TRY(add_text(c, key, qemb__packed_fields, &text));
 done:

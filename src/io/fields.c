@@ -119,8 +119,8 @@ qemb_status qemb__fields_read(const char *path, const char *key, const char *tex
     static const char word[] = "version=";
     const char *at = text + sizeof word - 1;
     int64_t version = 0;
-    REQUIRE(strncmp(text, word, sizeof word - 1) == 0 && parse_integer(at, strcspn(at, " "), &version) && at[strcspn(at, " ")], QEMB_ERR_CORRUPT,
-            "%s: text '%.200s', byte 0: want '%s' and a number", path, key, word);
+    REQUIRE(strncmp(text, word, sizeof word - 1) == 0 && parse_integer(at, strcspn(at, " "), &version) && at[strcspn(at, " ")],
+            QEMB_ERR_CORRUPT, "%s: text '%.200s', byte 0: want '%s' and a number", path, key, word);
     REQUIRE(version == VERSION, QEMB_ERR_UNSUPPORTED, "%s: text '%.200s' is of version %lld, this library reads version %d", path, key,
             (long long)version, VERSION);
     at += strcspn(at, " ") + 1;

@@ -38,14 +38,15 @@ static const char *shape_text(int32_t rank, const int64_t *shape, char *text, si
     return text;
 }
 
-qemb_status qemb__load_want(const qemb__load *at, const char *key, qemb_file_dtype dtype, int32_t rank, const int64_t *shape, qemb_tensor_view *view) {
+qemb_status qemb__load_want(const qemb__load *at, const char *key, qemb_file_dtype dtype, int32_t rank, const int64_t *shape,
+                            qemb_tensor_view *view) {
     qemb_status st = QEMB_OK;
     char is[200], wanted[200];
     TRY(qemb__load_find(at, key, view));
     REQUIRE(view->name, QEMB_ERR_ARG, "%s: %s: no tensor '%s%s%s%s'", at->who, at->file->path, at->prefix, at->name ? at->name : "",
             at->name ? "." : "", key);
-    REQUIRE(view->dtype == dtype, QEMB_ERR_DTYPE, "%s: %s: tensor '%.200s' at byte %lld is %s, want %s", at->who, at->file->path, view->name,
-            (long long)view->offset, qemb_file_dtype_name(view->dtype), qemb_file_dtype_name(dtype));
+    REQUIRE(view->dtype == dtype, QEMB_ERR_DTYPE, "%s: %s: tensor '%.200s' at byte %lld is %s, want %s", at->who, at->file->path,
+            view->name, (long long)view->offset, qemb_file_dtype_name(view->dtype), qemb_file_dtype_name(dtype));
     REQUIRE(view->rank == rank && memcmp(view->shape, shape, (size_t)rank * sizeof *shape) == 0, QEMB_ERR_SHAPE,
             "%s: %s: tensor '%.200s' at byte %lld has shape %s, want %s", at->who, at->file->path, view->name, (long long)view->offset,
             shape_text(view->rank, view->shape, is, sizeof is), shape_text(rank, shape, wanted, sizeof wanted));

@@ -16,7 +16,8 @@ typedef struct qemb__load {
 qemb_status qemb__load_find(const qemb__load *at, const char *key, qemb_tensor_view *view);
 
 /* The tensor under `key` must be there (ARG) with this type (DTYPE) and shape (SHAPE). */
-qemb_status qemb__load_want(const qemb__load *at, const char *key, qemb_file_dtype dtype, int32_t rank, const int64_t *shape, qemb_tensor_view *view);
+qemb_status qemb__load_want(const qemb__load *at, const char *key, qemb_file_dtype dtype, int32_t rank, const int64_t *shape,
+                            qemb_tensor_view *view);
 
 /* The metadata text under `key`, NULL if there is none. */
 qemb_status qemb__load_text(const qemb__load *at, const char *key, const char **text);

@@ -50,8 +50,8 @@ static qemb_status check_min_max(const qemb__load *at, const qemb_tensor_view *m
         TRY(qemb_safetensors_read_rows(at->file, max->name, first, count, (float *)block + count));
         for (int64_t i = 0; i < count; ++i) {
             REQUIRE(!(low[i] > high[i]), QEMB_ERR_CORRUPT, "%s: %s: row %lld: min_val=%g is above max_val=%g (bytes %lld and %lld)", who,
-                    at->file->path, (long long)(first + i), (double)low[i], (double)high[i],
-                    (long long)(min->offset + 4 * (first + i)), (long long)(max->offset + 4 * (first + i)));
+                    at->file->path, (long long)(first + i), (double)low[i], (double)high[i], (long long)(min->offset + 4 * (first + i)),
+                    (long long)(max->offset + 4 * (first + i)));
         }
     }
 done:
@@ -76,8 +76,8 @@ static qemb_status check_observer(const qemb__load *at, table_state *s, qemb_tab
     }
     TRY(check_min_max(at, &s->min, &s->max));
     p->observations = fresh ? 0 : s->has_text ? s->text.observations : 1;
-    REQUIRE(fresh || p->observations > 0, QEMB_ERR_CORRUPT, "%s: %s: table '%.200s': observations=0, but '%.200s' has rows", who, at->file->path,
-            s->desc.name, s->min.name);
+    REQUIRE(fresh || p->observations > 0, QEMB_ERR_CORRUPT, "%s: %s: table '%.200s': observations=0, but '%.200s' has rows", who,
+            at->file->path, s->desc.name, s->min.name);
 done:
     return st;
 }
@@ -91,8 +91,8 @@ static qemb_status check_buffers(const qemb__load *at, table_state *s, qemb_tabl
     TRY(switch_value(at, QEMB__OBSERVER, &p->observer_on));
     TRY(qemb__load_want(at, qemb__module_keys[QEMB__EPS], QEMB_FILE_F32, 1, &one, &view));
     memcpy(&p->eps, view.data, sizeof p->eps);
-    REQUIRE(p->eps > 0.0f && isfinite(p->eps), QEMB_ERR_CORRUPT, "%s: %s: tensor '%.200s' at byte %lld is %g, want a finite number above 0", who,
-            at->file->path, view.name, (long long)view.offset, (double)p->eps);
+    REQUIRE(p->eps > 0.0f && isfinite(p->eps), QEMB_ERR_CORRUPT, "%s: %s: tensor '%.200s' at byte %lld is %g, want a finite number above 0",
+            who, at->file->path, view.name, (long long)view.offset, (double)p->eps);
     TRY(check_observer(at, s, p));
     if (s->has_text) {
         p->fake_quant_from = s->text.fake_quant_from;
@@ -144,7 +144,8 @@ static qemb_status take_min(void *user, int64_t first, int64_t count, const floa
     return st == QEMB_OK ? qemb_embedding_bag_write_observer(to->bag, to->table, first, count, rows, to->high) : st;
 }
 
-static qemb_status take_tables(const qemb__load *at, qemb_embedding_bag *bag, const table_state *s, const qemb_table_progress *p, int64_t forwards) {
+static qemb_status take_tables(const qemb__load *at, qemb_embedding_bag *bag, const table_state *s, const qemb_table_progress *p,
+                               int64_t forwards) {
     qemb_status st = QEMB_OK;
     void *high = NULL;
     qemb_bag_info info;

@@ -36,7 +36,8 @@ static qemb_status read_features(const qemb__load *at, const char *text, int32_t
     for (int64_t i = 0; i < n; ++i) {
         const size_t digits = strspn(text, "0123456789");
         REQUIRE(digits > 0 && digits < 10 && text[digits] == (i + 1 < n ? ',' : '\0'), QEMB_ERR_CORRUPT,
-                "%s: %s: text '%s%s': feature %lld is not a table's number", who, at->file->path, at->prefix, QEMB__KEY_PACKED, (long long)i);
+                "%s: %s: text '%s%s': feature %lld is not a table's number", who, at->file->path, at->prefix, QEMB__KEY_PACKED,
+                (long long)i);
         ((int32_t *)block)[i] = (int32_t)strtol(text, NULL, 10);
         text += digits + 1;
     }
@@ -58,11 +59,17 @@ static qemb_status describe(const qemb__load *top, int32_t t, qemb_packed_table 
     (void)snprintf(key, sizeof key, QEMB__KEY_PACKED ".%d", t);
     TRY(want_text(top, key, qemb__packed_fields, &text));
     const qemb__load at = {top->file, who, top->prefix, text.name};
-    *d = (qemb_packed_table){
-        .name = text.name, .num_embeddings = text.num_embeddings, .embedding_dim = text.embedding_dim, .num_rows = text.num_rows,
-        .format = {(qemb_layout)text.layout, (int32_t)text.bits, (int32_t)text.row_alignment, (qemb_qparams)text.qparams, text.symmetric == 1},
-        .has_padding_idx = text.has_padding_idx == 1, .padding_idx = text.padding_idx, .has_max_norm = text.has_max_norm == 1,
-        .max_norm = (float)text.max_norm, .norm_type = (float)text.norm_type};
+    *d = (qemb_packed_table){.name = text.name,
+                             .num_embeddings = text.num_embeddings,
+                             .embedding_dim = text.embedding_dim,
+                             .num_rows = text.num_rows,
+                             .format = {(qemb_layout)text.layout, (int32_t)text.bits, (int32_t)text.row_alignment,
+                                        (qemb_qparams)text.qparams, text.symmetric == 1},
+                             .has_padding_idx = text.has_padding_idx == 1,
+                             .padding_idx = text.padding_idx,
+                             .has_max_norm = text.has_max_norm == 1,
+                             .max_norm = (float)text.max_norm,
+                             .norm_type = (float)text.norm_type};
     REQUIRE(qemb_packed_row_bytes(&d->format, d->embedding_dim, &row_bytes, NULL) == QEMB_OK, QEMB_ERR_CORRUPT,
             "%s: %s: text '%s%s': layout, bits, qparams and row_alignment do not go together", who, top->file->path, top->prefix, key);
     const int64_t row_shape[] = {d->num_rows, row_bytes};
@@ -73,11 +80,12 @@ static qemb_status describe(const qemb__load *top, int32_t t, qemb_packed_table 
     }
     if (text.pruned) {
         TRY(qemb__load_want(&at, "row_map", QEMB_FILE_I32, 1, &d->num_embeddings, &map));
-        REQUIRE((uintptr_t)map.data % sizeof(int32_t) == 0, QEMB_ERR_UNSUPPORTED, "%s: %s: tensor '%.200s' at byte %lld is not aligned", who,
-                top->file->path, map.name, (long long)map.offset);
+        REQUIRE((uintptr_t)map.data % sizeof(int32_t) == 0, QEMB_ERR_UNSUPPORTED, "%s: %s: tensor '%.200s' at byte %lld is not aligned",
+                who, top->file->path, map.name, (long long)map.offset);
     }
-    REQUIRE(text.pruned || d->num_rows == d->num_embeddings, QEMB_ERR_CORRUPT, "%s: %s: text '%s%s': num_rows=%lld, want num_embeddings=%lld", who,
-            top->file->path, top->prefix, key, (long long)d->num_rows, (long long)d->num_embeddings);
+    REQUIRE(text.pruned || d->num_rows == d->num_embeddings, QEMB_ERR_CORRUPT,
+            "%s: %s: text '%s%s': num_rows=%lld, want num_embeddings=%lld", who, top->file->path, top->prefix, key, (long long)d->num_rows,
+            (long long)d->num_embeddings);
     d->rows = rows.data;
     d->rows_bytes = (int64_t)rows.bytes;
     d->qparams = qparams.data;
@@ -99,7 +107,8 @@ static qemb_status verify(const qemb_safetensors *file) {
 /* What the import refuses is the file's fault. */
 static qemb_status as_corrupt(const qemb_safetensors *file, qemb_status st) {
     char sentence[400];
-    if (st != QEMB_ERR_INDEX && st != QEMB_ERR_SHAPE && st != QEMB_ERR_RANGE && st != QEMB_ERR_CORRUPT && st != QEMB_ERR_ARG && st != QEMB_ERR_OVERFLOW) {
+    if (st != QEMB_ERR_INDEX && st != QEMB_ERR_SHAPE && st != QEMB_ERR_RANGE && st != QEMB_ERR_CORRUPT && st != QEMB_ERR_ARG &&
+        st != QEMB_ERR_OVERFLOW) {
         return st;
     }
     (void)snprintf(sentence, sizeof sentence, "%s", qemb_last_error());
@@ -113,11 +122,12 @@ qemb_status qemb_load_packed(qemb_context *ctx, qemb_safetensors *file, const ch
     qemb__object_text object = {0};
     qemb_packed_import_desc d = {0};
     REQUIRE(ctx && file && packed, QEMB_ERR_ARG, "%s: %s is NULL", who, !ctx ? "ctx" : file ? "packed" : "file");
-    REQUIRE((flags & ~(uint32_t)(QEMB_LOAD_VERIFY | QEMB_LOAD_COPY | QEMB_LOAD_AS_PEER)) == 0, QEMB_ERR_ARG, "%s: flags=%#x, want QEMB_LOAD_*", who, flags);
+    REQUIRE((flags & ~(uint32_t)(QEMB_LOAD_VERIFY | QEMB_LOAD_COPY | QEMB_LOAD_AS_PEER)) == 0, QEMB_ERR_ARG,
+            "%s: flags=%#x, want QEMB_LOAD_*", who, flags);
     const qemb__load at = {file, who, prefix ? prefix : "", NULL};
     TRY(want_text(&at, QEMB__KEY_PACKED, qemb__object_fields, &object));
-    REQUIRE(object.tables <= file->header.metadata_count, QEMB_ERR_CORRUPT, "%s: %s: tables=%lld, but %lld texts in the file", who, file->path,
-            (long long)object.tables, (long long)file->header.metadata_count);
+    REQUIRE(object.tables <= file->header.metadata_count, QEMB_ERR_CORRUPT, "%s: %s: tables=%lld, but %lld texts in the file", who,
+            file->path, (long long)object.tables, (long long)file->header.metadata_count);
     TRY(flags & QEMB_LOAD_VERIFY ? verify(file) : QEMB_OK);
     TRY(qemb__calloc(object.tables, sizeof(qemb_packed_table), &block));
     TRY(read_features(&at, object.features, &features, &d.num_features));
@@ -127,7 +137,8 @@ qemb_status qemb_load_packed(qemb_context *ctx, qemb_safetensors *file, const ch
     d.tables = block;
     d.num_tables = (int32_t)object.tables;
     d.feature_table = features;
-    d.options = (qemb_bag_options){(qemb_mode)object.mode, object.scale_grad_by_freq == 1, object.sparse == 1, object.include_last_offset == 1};
+    d.options =
+        (qemb_bag_options){(qemb_mode)object.mode, object.scale_grad_by_freq == 1, object.sparse == 1, object.include_last_offset == 1};
     d.unpooled = object.pooled == 0;
     d.flags = (flags & QEMB_LOAD_AS_PEER ? QEMB_PACK_AS_PEER : 0) | (flags & QEMB_LOAD_VERIFY ? 0 : QEMB_PACK_UNCHECKED);
     if (!(flags & QEMB_LOAD_COPY) && file->map) {

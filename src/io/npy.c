@@ -218,7 +218,8 @@ qemb_status qemb_npy_open(const char *path, qemb_npy **out, qemb_tensor_view *re
     file = block;
     if (view.bytes > 0) {
         void *map = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
-        REQUIRE(map != MAP_FAILED, errno == ENOMEM ? QEMB_ERR_NOMEM : QEMB_ERR_IO, "npy_open: %s: cannot map %lld bytes: %s", path, (long long)size, strerror(errno));
+        REQUIRE(map != MAP_FAILED, errno == ENOMEM ? QEMB_ERR_NOMEM : QEMB_ERR_IO, "npy_open: %s: cannot map %lld bytes: %s", path,
+                (long long)size, strerror(errno));
         file->map = map;
         file->map_bytes = (size_t)size;
     }

@@ -43,11 +43,13 @@ static qemb_status map_file(qemb_safetensors *file, const char *who) {
     qemb_status st = QEMB_OK;
     const size_t bytes = (size_t)file->size + QEMB__MAP_TAIL;
     void *room = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    REQUIRE(room != MAP_FAILED, errno == ENOMEM ? QEMB_ERR_NOMEM : QEMB_ERR_IO, "%s: %s: cannot map %zu bytes: %s", who, file->path, bytes, strerror(errno));
+    REQUIRE(room != MAP_FAILED, errno == ENOMEM ? QEMB_ERR_NOMEM : QEMB_ERR_IO, "%s: %s: cannot map %zu bytes: %s", who, file->path, bytes,
+            strerror(errno));
     file->map = room;
     file->map_bytes = bytes;
     void *map = mmap(room, (size_t)file->size, PROT_READ, MAP_SHARED | MAP_FIXED, file->fd, 0);
-    REQUIRE(map != MAP_FAILED, errno == ENOMEM ? QEMB_ERR_NOMEM : QEMB_ERR_IO, "%s: %s: cannot map %lld bytes: %s", who, file->path, (long long)file->size, strerror(errno));
+    REQUIRE(map != MAP_FAILED, errno == ENOMEM ? QEMB_ERR_NOMEM : QEMB_ERR_IO, "%s: %s: cannot map %lld bytes: %s", who, file->path,
+            (long long)file->size, strerror(errno));
 done:
     return st;
 }

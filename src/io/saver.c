@@ -212,7 +212,8 @@ done:
 static qemb_status write_observer(qemb_safetensors_writer *w, int64_t index, const qemb__item *item, float *buffer) {
     qemb_status st = QEMB_OK;
     const int64_t piece = PIECE_BYTES / (int64_t)(4 * sizeof(float));
-    const qemb_observer_rows rows = {.scale = buffer, .zero_point = buffer + piece, .min_val = buffer + 2 * piece, .max_val = buffer + 3 * piece};
+    const qemb_observer_rows rows = {
+        .scale = buffer, .zero_point = buffer + piece, .min_val = buffer + 2 * piece, .max_val = buffer + 3 * piece};
     for (int64_t first = 0; first < item->rows; first += piece) {
         const int64_t count = qemb__min_i64(piece, item->rows - first);
         TRY(qemb_embedding_bag_read_observer(item->object, item->table, first, count, &rows));

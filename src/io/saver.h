@@ -4,7 +4,13 @@
 
 #include <qemb/qemb_io.h>
 
-typedef enum qemb__source_kind { QEMB__SOURCE_MODULE, QEMB__SOURCE_OPTIMIZER, QEMB__SOURCE_PACKED, QEMB__SOURCE_TENSOR, QEMB__SOURCE_TEXT } qemb__source_kind;
+typedef enum qemb__source_kind {
+    QEMB__SOURCE_MODULE,
+    QEMB__SOURCE_OPTIMIZER,
+    QEMB__SOURCE_PACKED,
+    QEMB__SOURCE_TENSOR,
+    QEMB__SOURCE_TEXT
+} qemb__source_kind;
 
 typedef struct qemb__source {
     qemb__source_kind kind;

@@ -84,7 +84,8 @@ static qemb_status add_fake_quant(const place *at, qemb_embedding_bag *bag, int3
     TRY(add(at, qemb__module_keys[QEMB__EPS], &eps, 1, QEMB_FILE_F32));
     static const int keys[4] = {QEMB__SCALE, QEMB__ZERO_POINT, QEMB__MIN, QEMB__MAX};
     for (int k = 0; k < 4; ++k) {
-        qemb__item item = {.kind = k ? QEMB__ITEM_OBSERVED : QEMB__ITEM_OBSERVER, .object = bag, .table = table, .rows = rows, .shape = {rows}};
+        qemb__item item = {
+            .kind = k ? QEMB__ITEM_OBSERVED : QEMB__ITEM_OBSERVER, .object = bag, .table = table, .rows = rows, .shape = {rows}};
         if (p->observations == 0) {
             item = small_item(k ? &zero_point : &scale, sizeof(float));
             item.shape[0] = k < 2;
@@ -95,14 +96,28 @@ done:
     return st;
 }
 
-static qemb_status add_table_text(const place *at, int32_t table, const qemb_table_desc *d, const qemb_table_progress *p, int64_t forwards) {
+static qemb_status add_table_text(const place *at, int32_t table, const qemb_table_desc *d, const qemb_table_progress *p,
+                                  int64_t forwards) {
     const qemb_qconfig *q = &d->qconfig;
-    const qemb__table_text text = {
-        .table = table, .forwards = forwards, .observations = p->observations, .fake_quant_from = p->fake_quant_from, .observer_until = p->observer_until,
-        .quant_min = q->quant_min, .quant_max = q->quant_max, .observer = q->observer, .arithmetic = q->arithmetic, .layout = q->layout,
-        .qparams = q->qparams, .symmetric = q->symmetric, .has_padding_idx = d->has_padding_idx, .padding_idx = d->padding_idx,
-        .has_max_norm = d->has_max_norm, .averaging_constant = (double)(q->averaging_constant == 0.0f ? 1.0f : q->averaging_constant),
-        .max_norm = (double)d->max_norm, .norm_type = (double)d->norm_type, .name = d->name};
+    const qemb__table_text text = {.table = table,
+                                   .forwards = forwards,
+                                   .observations = p->observations,
+                                   .fake_quant_from = p->fake_quant_from,
+                                   .observer_until = p->observer_until,
+                                   .quant_min = q->quant_min,
+                                   .quant_max = q->quant_max,
+                                   .observer = q->observer,
+                                   .arithmetic = q->arithmetic,
+                                   .layout = q->layout,
+                                   .qparams = q->qparams,
+                                   .symmetric = q->symmetric,
+                                   .has_padding_idx = d->has_padding_idx,
+                                   .padding_idx = d->padding_idx,
+                                   .has_max_norm = d->has_max_norm,
+                                   .averaging_constant = (double)(q->averaging_constant == 0.0f ? 1.0f : q->averaging_constant),
+                                   .max_norm = (double)d->max_norm,
+                                   .norm_type = (double)d->norm_type,
+                                   .name = d->name};
     return add_text(at, QEMB__KEY_TABLE, qemb__table_fields, &text);
 }
 
@@ -138,8 +153,12 @@ qemb_status qemb__contents_add_module(qemb__contents *c, const char *prefix, qem
         TRY(qemb_embedding_bag_get_progress(bag, t, &p));
         TRY(qemb__is_float_table(bag, t, &is_float));
         const place at = {c, prefix, info.num_tables > 1 ? d.name : NULL};
-        const qemb__item weight = {.kind = QEMB__ITEM_WEIGHT, .object = bag, .table = t, .rows = d.num_embeddings,
-                                   .row_bytes = d.embedding_dim * (int64_t)sizeof(float), .shape = {d.num_embeddings, d.embedding_dim}};
+        const qemb__item weight = {.kind = QEMB__ITEM_WEIGHT,
+                                   .object = bag,
+                                   .table = t,
+                                   .rows = d.num_embeddings,
+                                   .row_bytes = d.embedding_dim * (int64_t)sizeof(float),
+                                   .shape = {d.num_embeddings, d.embedding_dim}};
         TRY(add(&at, qemb__module_keys[QEMB__WEIGHT], &weight, 2, QEMB_FILE_F32));
         TRY(is_float ? QEMB_OK : add_fake_quant(&at, bag, t, d.num_embeddings, &p));
         TRY(add_table_text(&at, t, &d, &p, info.forwards));
@@ -171,8 +190,13 @@ qemb_status qemb__contents_add_optimizer(qemb__contents *c, const char *prefix, 
         TRY(add(&at, key, &step, 0, QEMB_FILE_I64));
         for (int32_t k = 0; k < info.num_arrays; ++k) {
             const int64_t width = info.array_row_wise[k] ? 1 : d.embedding_dim;
-            const qemb__item item = {.kind = QEMB__ITEM_STATE, .object = optimizer, .table = t, .array = k, .rows = d.num_embeddings,
-                                     .row_bytes = width * (int64_t)sizeof(float), .shape = {d.num_embeddings, width}};
+            const qemb__item item = {.kind = QEMB__ITEM_STATE,
+                                     .object = optimizer,
+                                     .table = t,
+                                     .array = k,
+                                     .rows = d.num_embeddings,
+                                     .row_bytes = width * (int64_t)sizeof(float),
+                                     .shape = {d.num_embeddings, width}};
             (void)snprintf(key, sizeof key, "state.%d.%s", t, info.array_name[k]);
             TRY(add(&at, key, &item, info.array_row_wise[k] ? 1 : 2, QEMB_FILE_F32));
         }
@@ -191,7 +215,11 @@ static qemb_status add_packed_table(const place *at, qemb_packed *packed, int32_
     int64_t plane = 0;
     const bool fp32 = d->format.qparams == QEMB_QPARAMS_FP32;
     TRY(qemb_packed_row_bytes(&d->format, d->embedding_dim, &row_bytes, &plane));
-    qemb__item item = {.kind = QEMB__ITEM_ROWS, .object = packed, .table = t, .rows = d->num_rows, .row_bytes = row_bytes,
+    qemb__item item = {.kind = QEMB__ITEM_ROWS,
+                       .object = packed,
+                       .table = t,
+                       .rows = d->num_rows,
+                       .row_bytes = row_bytes,
                        .shape = {d->num_rows, row_bytes}};
     TRY(add(at, "rows", &item, 2, QEMB_FILE_U8));
     if (d->format.layout == QEMB_LAYOUT_PLANAR) {
@@ -220,11 +248,21 @@ qemb_status qemb__contents_add_packed(qemb__contents *c, const char *prefix, qem
         TRY(qemb_packed_get_table(packed, t, &d));
         const place at = {c, prefix, d.name};
         TRY(add_packed_table(&at, packed, t, &d));
-        const qemb__packed_text text = {
-            .layout = d.format.layout, .bits = d.format.bits, .qparams = d.format.qparams, .symmetric = d.format.symmetric,
-            .row_alignment = d.format.row_alignment, .num_embeddings = d.num_embeddings, .embedding_dim = d.embedding_dim,
-            .num_rows = d.num_rows, .pruned = d.row_map != NULL, .has_padding_idx = d.has_padding_idx, .padding_idx = d.padding_idx,
-            .has_max_norm = d.has_max_norm, .max_norm = (double)d.max_norm, .norm_type = (double)d.norm_type, .name = d.name};
+        const qemb__packed_text text = {.layout = d.format.layout,
+                                        .bits = d.format.bits,
+                                        .qparams = d.format.qparams,
+                                        .symmetric = d.format.symmetric,
+                                        .row_alignment = d.format.row_alignment,
+                                        .num_embeddings = d.num_embeddings,
+                                        .embedding_dim = d.embedding_dim,
+                                        .num_rows = d.num_rows,
+                                        .pruned = d.row_map != NULL,
+                                        .has_padding_idx = d.has_padding_idx,
+                                        .padding_idx = d.padding_idx,
+                                        .has_max_norm = d.has_max_norm,
+                                        .max_norm = (double)d.max_norm,
+                                        .norm_type = (double)d.norm_type,
+                                        .name = d.name};
         (void)snprintf(key, sizeof key, QEMB__KEY_PACKED ".%d", t);
         TRY(add_text(&top, key, qemb__packed_fields, &text));
     }

@@ -7,10 +7,10 @@
 #include "io/fields.h"
 
 /* Keys: a prefix, then one of these; a table's name and "." between them where a module has several. */
-#define QEMB__KEY_MODULE       "qemb_module"
-#define QEMB__KEY_TABLE        "qemb_table"
-#define QEMB__KEY_OPTIMIZER    "qemb_optimizer"
-#define QEMB__KEY_PACKED       "qemb_packed"
+#define QEMB__KEY_MODULE    "qemb_module"
+#define QEMB__KEY_TABLE     "qemb_table"
+#define QEMB__KEY_OPTIMIZER "qemb_optimizer"
+#define QEMB__KEY_PACKED    "qemb_packed"
 
 /* Tensors of a module's table, in torch's order. */
 enum { QEMB__WEIGHT, QEMB__FAKE_QUANT, QEMB__OBSERVER, QEMB__SCALE, QEMB__ZERO_POINT, QEMB__EPS, QEMB__MIN, QEMB__MAX, QEMB__NUM_KEYS };

@@ -31,7 +31,8 @@ static qemb_status launch_rows(qemb_context *ctx, const qemb__bag_backward_args 
     add_target(&list, args->want, out);
     qemb__cl_arg(&list, sizeof a, &a);
     const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, s, Q_SGD);
-    TRY(qemb__cl_launch_lanes(ctx, kernel, &list, qemb__max_i64(args->source.batch->shape.lookups, 1), pick, qemb__cl_gradient_lanes(pick, s)));
+    TRY(qemb__cl_launch_lanes(ctx, kernel, &list, qemb__max_i64(args->source.batch->shape.lookups, 1), pick,
+                              qemb__cl_gradient_lanes(pick, s)));
 done:
     return st;
 }

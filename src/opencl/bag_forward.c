@@ -14,9 +14,10 @@ static int blocks_of(int32_t dim) {
 /* The CPU family's program: head, the body once for each width, the kernel. */
 static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const qemb__pick *pick, const char *options, cl_kernel *kernel) {
     static const char *const defines[WIDE_BLOCKS + 1] = {
-        "#define BLOCKS 0\n",  "#define BLOCKS 1\n",  "#define BLOCKS 2\n",  "#define BLOCKS 3\n",  "#define BLOCKS 4\n",  "#define BLOCKS 5\n",
-        "#define BLOCKS 6\n",  "#define BLOCKS 7\n",  "#define BLOCKS 8\n",  "#define BLOCKS 9\n",  "#define BLOCKS 10\n", "#define BLOCKS 11\n",
-        "#define BLOCKS 12\n", "#define BLOCKS 13\n", "#define BLOCKS 14\n", "#define BLOCKS 15\n", "#define BLOCKS 16\n", "#define BLOCKS 17\n"};
+        "#define BLOCKS 0\n",  "#define BLOCKS 1\n",  "#define BLOCKS 2\n",  "#define BLOCKS 3\n",  "#define BLOCKS 4\n",
+        "#define BLOCKS 5\n",  "#define BLOCKS 6\n",  "#define BLOCKS 7\n",  "#define BLOCKS 8\n",  "#define BLOCKS 9\n",
+        "#define BLOCKS 10\n", "#define BLOCKS 11\n", "#define BLOCKS 12\n", "#define BLOCKS 13\n", "#define BLOCKS 14\n",
+        "#define BLOCKS 15\n", "#define BLOCKS 16\n", "#define BLOCKS 17\n"};
     const char *pieces[MAX_PIECES];
     int n = 0;
     unsigned widths = 0;
@@ -39,8 +40,8 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const qe
     }
     pieces[n++] = "bag_forward_cpu_main.cl";
     char all[QEMB__CL_OPTIONS];
-    int at = snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=%d -DROWS=%d -DWIDTHS=%u", options, pick->knob[QEMB__KNOB_AHEAD],
-                      pick->knob[QEMB__KNOB_ROWS], widths);
+    int at = snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=%d -DROWS=%d -DWIDTHS=%u", options,
+                      pick->knob[QEMB__KNOB_AHEAD], pick->knob[QEMB__KNOB_ROWS], widths);
     for (int k = 0; k <= WIDE_BLOCKS; k++) {
         if (widths >> k & 1) {
             at += snprintf(all + at, sizeof all - (size_t)at, " -DDIM_%d=%d", k, (int)dims[k]);
@@ -56,7 +57,8 @@ typedef struct gpu_shape {
 
 static gpu_shape shape_gpu(const qemb__pick *pick, const qemb__tables *s) {
     gpu_shape g = {.lanes = 1, .vector = pick->knob[QEMB__KNOB_VECTOR], .unroll = pick->knob[QEMB__KNOB_UNROLL]};
-    while (g.lanes * g.vector < s->max_dim && (g.lanes < pick->knob[QEMB__KNOB_LANES] || (g.lanes < MAX_LANES && s->max_dim > MAX_CHUNKS * g.lanes * g.vector))) {
+    while (g.lanes * g.vector < s->max_dim &&
+           (g.lanes < pick->knob[QEMB__KNOB_LANES] || (g.lanes < MAX_LANES && s->max_dim > MAX_CHUNKS * g.lanes * g.vector))) {
         g.lanes *= 2;
     }
     g.chunks = pick->knob[QEMB__KNOB_WIDE] ? 0 : (s->max_dim + g.lanes * g.vector - 1) / (g.lanes * g.vector);
@@ -68,8 +70,9 @@ static qemb_status gpu_kernel(qemb_context *ctx, const qemb__tables *s, const qe
     static const char *const pieces[] = {"bag_forward_uses.cl", "lanes_gpu.cl", "bag_forward_gpu.cl", "bag_forward_gpu_main.cl"};
     const gpu_shape g = shape_gpu(pick, s);
     char all[QEMB__CL_OPTIONS + 128];
-    (void)snprintf(all, sizeof all, "%s -DQV=float%s -DLANES=%d -DVEC=%d -DCHUNKS=%d -DUNROLL=%d -DGROUP=%d -DREDUCE=%d", options, g.vector == 4 ? "4" : "",
-                   g.lanes, g.vector, g.chunks, g.unroll, pick->knob[QEMB__KNOB_LOCAL], pick->knob[QEMB__KNOB_REDUCE]);
+    (void)snprintf(all, sizeof all, "%s -DQV=float%s -DLANES=%d -DVEC=%d -DCHUNKS=%d -DUNROLL=%d -DGROUP=%d -DREDUCE=%d", options,
+                   g.vector == 4 ? "4" : "", g.lanes, g.vector, g.chunks, g.unroll, pick->knob[QEMB__KNOB_LOCAL],
+                   pick->knob[QEMB__KNOB_REDUCE]);
     return qemb__cl_kernel_pieces(ctx, pieces, 4, "bag_forward", all, kernel);
 }
 
@@ -93,8 +96,8 @@ static const qemb__pick *pick_for(qemb_context *ctx, const qemb__tables *s, int6
 static qemb_status forward_kernel(qemb_context *ctx, const qemb__tables *s, const qemb__batch_view *b, int slabs, const qemb__pick *pick,
                                   cl_kernel *kernel) {
     char options[QEMB__CL_OPTIONS];
-    (void)snprintf(options, sizeof options, "-DMODE=%d -DWEIGHTED=%d -DUSES=%u -DSLABS=%d -DINDEX=%s -DOFFSET=%s", s->mode, b->weights != NULL, s->uses,
-                   slabs, b->indices_64 ? "long" : "int", b->offsets_64 ? "long" : "int");
+    (void)snprintf(options, sizeof options, "-DMODE=%d -DWEIGHTED=%d -DUSES=%u -DSLABS=%d -DINDEX=%s -DOFFSET=%s", s->mode,
+                   b->weights != NULL, s->uses, slabs, b->indices_64 ? "long" : "int", b->offsets_64 ? "long" : "int");
     return pick->variant->is_cpu ? cpu_kernel(ctx, s, pick, options, kernel) : gpu_kernel(ctx, s, pick, options, kernel);
 }
 
@@ -117,7 +120,8 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
     const qemb__tables *s = args->tables;
     const qemb__batch_view *b = args->batch;
     qemb_status st = QEMB_OK;
-    q_bag_forward a = {.batch = b->shape, .out_at = (q_i64)(args->out->offset / sizeof(float)), .out_stride = s->output_dim, .step = args->step};
+    q_bag_forward a = {
+        .batch = b->shape, .out_at = (q_i64)(args->out->offset / sizeof(float)), .out_stride = s->output_dim, .step = args->step};
     a.batch.indices_at = b->indices ? (q_i64)(b->indices->offset / (b->indices_64 ? 8 : 4)) : 0;
     a.batch.offsets_at = b->offsets ? (q_i64)(b->offsets->offset / (b->offsets_64 ? 8 : 4)) : 0;
     a.batch.weights_at = b->weights ? (q_i64)(b->weights->offset / sizeof(float)) : 0;

@@ -13,7 +13,8 @@ qemb_status qemb__cl_batch_check(qemb_context *ctx, const qemb__batch_check_args
     q_batch_check a = {.batch = b->shape, .bags = args->bags, .num_features = args->tables->num_features, .check = (q_i32)args->check};
     a.batch.indices_at = b->indices ? (q_i64)(b->indices->offset / (b->indices_64 ? 8 : 4)) : 0;
     a.batch.offsets_at = b->offsets ? (q_i64)(b->offsets->offset / (b->offsets_64 ? 8 : 4)) : 0;
-    (void)snprintf(options, sizeof options, "-DQV=float -DSLABS=1 -DINDEX=%s -DOFFSET=%s", b->indices_64 ? "long" : "int", b->offsets_64 ? "long" : "int");
+    (void)snprintf(options, sizeof options, "-DQV=float -DSLABS=1 -DINDEX=%s -DOFFSET=%s", b->indices_64 ? "long" : "int",
+                   b->offsets_64 ? "long" : "int");
     if (b->shape.num_offsets > 0) {
         qemb__cl_args list = {0};
         TRY(qemb__cl_kernel_get(ctx, "batch_check.cl", "check_offsets", options, &kernel));

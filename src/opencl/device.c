@@ -165,7 +165,9 @@ qemb_status qemb__cl_describe(qemb_context *ctx) {
     cl->is_nvidia = contains(cl->platform_name, "NVIDIA");
     cl->compute_units = units ? (int64_t)units : 1;
     cl->max_local = cl->max_local ? cl->max_local : 1;
-    cl->is_cpu = family && strcmp(family, "gpu") == 0 ? false : family && strcmp(family, "cpu") == 0 ? true : (type & CL_DEVICE_TYPE_CPU) != 0;
+    cl->is_cpu = family && strcmp(family, "gpu") == 0   ? false
+                 : family && strcmp(family, "cpu") == 0 ? true
+                                                        : (type & CL_DEVICE_TYPE_CPU) != 0;
     cl->is_cpu = cl->is_cpu || cl->max_local < GPU_GROUP;
     cl->force_local = local ? (size_t)strtoul(local, NULL, 10) : 0;
     if (limit && strtoll(limit, NULL, 10) > 0) {

@@ -123,7 +123,8 @@ static void fence_drop(qemb_context *ctx, void **fence) {
         return;
     }
     cl_int error = clWaitForEvents(1, &event);
-    for (int k = 0; error != CL_SUCCESS && error != CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST && k < PATIENCE_MS && !cl->unwaitable; k++) {
+    for (int k = 0; error != CL_SUCCESS && error != CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST && k < PATIENCE_MS && !cl->unwaitable;
+         k++) {
         (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         error = clFinish(cl->queue);
         cl->unwaitable = error != CL_SUCCESS && k + 1 == PATIENCE_MS;
@@ -146,8 +147,8 @@ static qemb_status buffer_upload(qemb_buffer *buffer, size_t bytes, const void *
 static qemb_status buffer_copy(qemb_buffer *target, size_t target_offset, qemb_buffer *source, size_t source_offset, size_t bytes) {
     qemb__cl *cl = target->ctx->engine;
     cl_event event = NULL;
-    cl_int error = clEnqueueCopyBuffer(cl->queue, source->memory, target->memory, source->offset + source_offset, target->offset + target_offset, bytes,
-                                       0, NULL, &event);
+    cl_int error = clEnqueueCopyBuffer(cl->queue, source->memory, target->memory, source->offset + source_offset,
+                                       target->offset + target_offset, bytes, 0, NULL, &event);
     return qemb__cl_enqueued(target->ctx, error, event, "clEnqueueCopyBuffer");
 }
 
@@ -206,8 +207,8 @@ static void variants(qemb_context *ctx, qemb_variant_visitor visit, void *user) 
             char knobs[160] = "";
             for (int k = 0, at = 0; k < QEMB__KNOBS; k++) {
                 if (v->knob[k].least < v->knob[k].most) {
-                    at += snprintf(knobs + at, sizeof knobs - (size_t)at, "%s%s=%d..%d", at ? " " : "", qemb__knob_text((qemb__knob_name)k), v->knob[k].least,
-                                   v->knob[k].most);
+                    at += snprintf(knobs + at, sizeof knobs - (size_t)at, "%s%s=%d..%d", at ? " " : "", qemb__knob_text((qemb__knob_name)k),
+                                   v->knob[k].least, v->knob[k].most);
                 }
             }
             visit(user, qemb__stem_text(v->stem), v->name, knobs, lacks == 0);

@@ -1,6 +1,7 @@
 /* error.c - OpenCL's codes by name, and the status that each one becomes. */
 #include "opencl/opencl.h"
 
+/* clang-format off */
 #define CL_ERRORS(X)                                                                                                                     \
     X(CL_DEVICE_NOT_FOUND) X(CL_DEVICE_NOT_AVAILABLE) X(CL_COMPILER_NOT_AVAILABLE) X(CL_MEM_OBJECT_ALLOCATION_FAILURE)                    \
     X(CL_OUT_OF_RESOURCES) X(CL_OUT_OF_HOST_MEMORY) X(CL_MEM_COPY_OVERLAP) X(CL_BUILD_PROGRAM_FAILURE) X(CL_MAP_FAILURE)                  \
@@ -11,11 +12,12 @@
     X(CL_INVALID_ARG_SIZE) X(CL_INVALID_KERNEL_ARGS) X(CL_INVALID_WORK_DIMENSION) X(CL_INVALID_WORK_GROUP_SIZE)                           \
     X(CL_INVALID_WORK_ITEM_SIZE) X(CL_INVALID_GLOBAL_OFFSET) X(CL_INVALID_EVENT_WAIT_LIST) X(CL_INVALID_EVENT) X(CL_INVALID_OPERATION)    \
     X(CL_INVALID_BUFFER_SIZE) X(CL_INVALID_GLOBAL_WORK_SIZE) X(CL_INVALID_PROPERTY) X(CL_INVALID_COMPILER_OPTIONS)
+/* clang-format on */
 
 const char *qemb__cl_error_name(cl_int error) {
     switch (error) {
-#define CASE(name) \
-    case name:     \
+#define CASE(name)                                                                                                                         \
+    case name:                                                                                                                             \
         return #name;
         CL_ERRORS(CASE)
 #undef CASE

@@ -98,8 +98,8 @@ qemb_status qemb__cl_gradient_kernel(qemb_context *ctx, const qemb__gradient_arg
     char common[QEMB__CL_OPTIONS / 2];
     char options[QEMB__CL_OPTIONS];
     qemb__cl_gradient_options(args, slabs, common, sizeof common);
-    (void)snprintf(options, sizeof options, "%s -DQV=float -DFAST=%d -DLANES=%d -DNORM_BLOCK=%d -DCHUNK=%d", common, qemb__cl_in_blocks(pick),
-                   qemb__cl_gradient_lanes(pick, args->tables), QEMB__NORM_BLOCK, QEMB__SLOT_CHUNK);
+    (void)snprintf(options, sizeof options, "%s -DQV=float -DFAST=%d -DLANES=%d -DNORM_BLOCK=%d -DCHUNK=%d", common,
+                   qemb__cl_in_blocks(pick), qemb__cl_gradient_lanes(pick, args->tables), QEMB__NORM_BLOCK, QEMB__SLOT_CHUNK);
     return qemb__cl_kernel_pieces(ctx, pieces, 5, name, options, kernel);
 }
 
@@ -159,7 +159,8 @@ void qemb__cl_gradient_add(qemb_context *ctx, qemb__cl_args *list, const qemb__g
     }
 }
 
-qemb_status qemb__cl_launch_lanes(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items, const qemb__pick *pick, int lanes) {
+qemb_status qemb__cl_launch_lanes(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items, const qemb__pick *pick,
+                                  int lanes) {
     const int local = pick->knob[QEMB__KNOB_LOCAL];
     const size_t group = pick->variant->is_cpu ? qemb__cl_local_cpu(ctx->engine, items, local) : (size_t)local;
     return qemb__cl_launch(ctx, kernel, list, items * lanes, group);
@@ -192,7 +193,8 @@ static qemb_status parts_kernels(qemb_context *ctx, const qemb__gradient_args *a
     char options[QEMB__CL_OPTIONS];
     bool others = false;
     qemb_status st = QEMB_OK;
-    const unsigned widths = qemb__cl_block_widths(qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD), args->tables, Q_SGD, &others);
+    const unsigned widths =
+        qemb__cl_block_widths(qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD), args->tables, Q_SGD, &others);
     kernels[0] = kernels[1] = NULL;
     if (widths) {
         qemb__cl_gradient_options(args, slabs, options, sizeof options);

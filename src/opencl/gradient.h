@@ -36,7 +36,8 @@ qemb_status qemb__cl_block_kernel(qemb_context *ctx, unsigned widths, const char
                                   const char *options, cl_kernel *kernel);
 
 /* `items` rows, runs or parts, each shared by `lanes` work-items. */
-qemb_status qemb__cl_launch_lanes(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items, const qemb__pick *pick, int lanes);
+qemb_status qemb__cl_launch_lanes(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items, const qemb__pick *pick,
+                                  int lanes);
 
 /* Lookups of bags (mode mean) and parts of long runs, before anything asks for a row's gradient. */
 qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args *args);

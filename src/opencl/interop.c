@@ -14,7 +14,10 @@ qemb_status qemb_context_from_cl(cl_context context, cl_device_id device, cl_com
     cl_device_id at_queue = NULL;
     cl_platform_id platform = NULL;
     REQUIRE(context && device && queue && out, QEMB_ERR_ARG, "context_from_cl: %s is NULL",
-            !context ? "context" : !device ? "device" : !queue ? "queue" : "ctx");
+            !context  ? "context"
+            : !device ? "device"
+            : !queue  ? "queue"
+                      : "ctx");
     TRY(qemb__cl_load("context_from_cl"));
     CL_TRY(clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof of_queue, &of_queue, NULL), "context_from_cl: clGetCommandQueueInfo");
     CL_TRY(clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof at_queue, &at_queue, NULL), "context_from_cl: clGetCommandQueueInfo");
@@ -59,8 +62,8 @@ qemb_status qemb_buffer_from_cl(qemb_context *ctx, cl_mem memory, size_t offset,
     REQUIRE(count <= INT64_MAX && offset <= INT64_MAX && qemb__bytes((int64_t)count, element_bytes, &bytes) &&
                 qemb__bytes((int64_t)offset, element_bytes, &start),
             QEMB_ERR_OVERFLOW, "buffer_from_cl: %zu elements of %zu bytes from %zu on do not fit in 63 bits", count, element_bytes, offset);
-    REQUIRE(start <= held && bytes <= held - start, QEMB_ERR_SHAPE, "buffer_from_cl: bytes %zu to %zu + %zu, want inside the memory's %zu", start, start,
-            bytes, held);
+    REQUIRE(start <= held && bytes <= held - start, QEMB_ERR_SHAPE, "buffer_from_cl: bytes %zu to %zu + %zu, want inside the memory's %zu",
+            start, start, bytes, held);
     TRY(qemb__calloc(1, sizeof(qemb_buffer), &block));
     CL_TRY(clRetainMemObject(memory), "buffer_from_cl: clRetainMemObject");
     *(qemb_buffer *)block = (qemb_buffer){.ctx = ctx, .memory = memory, .bytes = bytes, .offset = start};
@@ -80,7 +83,8 @@ qemb_status qemb_context_cl_wait(qemb_context *ctx, cl_uint count, const cl_even
     TRY(check_opencl(ctx, "context_cl_wait"));
     REQUIRE(events || count == 0, QEMB_ERR_ARG, "context_cl_wait: events is NULL with count=%u", count);
     if (count > 0) {
-        TRY(qemb__cl_enqueued(ctx, clEnqueueBarrierWithWaitList(((qemb__cl *)ctx->engine)->queue, count, events, NULL), NULL, "context_cl_wait"));
+        TRY(qemb__cl_enqueued(ctx, clEnqueueBarrierWithWaitList(((qemb__cl *)ctx->engine)->queue, count, events, NULL), NULL,
+                              "context_cl_wait"));
     }
 done:
     qemb__leave(ctx);

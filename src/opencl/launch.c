@@ -36,7 +36,8 @@ static qemb_status poll_events(qemb_context *ctx) {
     qemb__cl *cl = ctx->engine;
     while (cl->num_pending) {
         cl_int status = CL_COMPLETE;
-        const cl_int error = clGetEventInfo(cl->pending[cl->first_pending], CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL);
+        const cl_int error =
+            clGetEventInfo(cl->pending[cl->first_pending], CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL);
         if (error != CL_SUCCESS || status > CL_COMPLETE) {
             break; /* asked again at the next command */
         }
@@ -77,7 +78,8 @@ qemb_status qemb__cl_enqueued(qemb_context *ctx, cl_int error, cl_event event, c
 const qemb__pick *qemb__cl_pick(qemb_context *ctx, qemb__stem stem, uint32_t facts, const qemb__tables *s) {
     qemb__cl *cl = ctx->engine;
     const uint32_t quant = QEMB__USES_TORCH_CPU | QEMB__USES_TORCH_CUDA | QEMB__USES_PACKED;
-    const qemb__case launch = {.stem = stem, .facts = facts, .dim = s->max_dim, .quant = (s->uses & quant) != 0, .size = 1 + (s->total_rows * s->max_dim >> 18)};
+    const qemb__case launch = {
+        .stem = stem, .facts = facts, .dim = s->max_dim, .quant = (s->uses & quant) != 0, .size = 1 + (s->total_rows * s->max_dim >> 18)};
     return qemb__pick_for(&cl->picker, &launch);
 }
 

@@ -57,8 +57,9 @@ static void load(void) {
 qemb_status qemb__cl_load(const char *call) {
     (void)pthread_once(&once, load);
     if (*why) {
-        return qemb__fail(QEMB_ERR_DEVICE, "%s: OpenCL cannot be loaded (%s); install a loader (Debian: ocl-icd-libopencl1) or use \"reference\"",
-                          call, why);
+        return qemb__fail(QEMB_ERR_DEVICE,
+                          "%s: OpenCL cannot be loaded (%s); install a loader (Debian: ocl-icd-libopencl1) or use \"reference\"", call,
+                          why);
     }
     return QEMB_OK;
 }

@@ -21,14 +21,14 @@ typedef struct qemb__cl {
     cl_device_id device;
     cl_context context;
     cl_command_queue queue;
-    bool out_of_order;   /* the caller's queue: a barrier follows every command */
-    bool is_cpu;         /* CPU kernel family */
+    bool out_of_order; /* the caller's queue: a barrier follows every command */
+    bool is_cpu;       /* CPU kernel family */
     bool is_pocl;
     bool is_nvidia;
     int shuffle;         /* as in qemb_device_report */
     bool exact_division; /* / and sqrt as they are */
     size_t max_local;
-    size_t force_local;  /* $QEMB_LOCAL_SIZE, for tests: any local size gives the same bits */
+    size_t force_local; /* $QEMB_LOCAL_SIZE, for tests: any local size gives the same bits */
     int64_t compute_units;
     char name[256], platform_name[256], driver[128];
     char base_options[QEMB__CL_OPTIONS]; /* of every build on this device */
@@ -54,7 +54,8 @@ qemb_status qemb__cl_probe(qemb_context *ctx);
 qemb_status qemb__cl_kernel_get(qemb_context *ctx, const char *file, const char *name, const char *options, cl_kernel *kernel);
 /* The same for a program of several pieces: kernel files, and texts that start with '#'. The last piece names it. Kernels of the same pieces
  * and options share one build. */
-qemb_status qemb__cl_kernel_pieces(qemb_context *ctx, const char *const *pieces, int count, const char *name, const char *options, cl_kernel *kernel);
+qemb_status qemb__cl_kernel_pieces(qemb_context *ctx, const char *const *pieces, int count, const char *name, const char *options,
+                                   cl_kernel *kernel);
 void qemb__cl_kernels_free(qemb__cl *cl);
 
 /* ---- launch.c */
@@ -101,13 +102,13 @@ qemb_status qemb__cl_row_update_prepare(qemb_context *ctx, const qemb__row_updat
 /* Opens the engine over a device, context and queue that are kept (retained); context and queue NULL: the engine makes its own. */
 qemb_status qemb__cl_open(qemb_context *ctx, cl_platform_id platform, cl_device_id device, cl_context context, cl_command_queue queue);
 
-#define CL_TRY(call, what)                       \
-    do {                                         \
-        cl_int cl_error_ = (call);               \
-        if (cl_error_ != CL_SUCCESS) {           \
-            st = qemb__cl_fail(cl_error_, what); \
-            goto done;                           \
-        }                                        \
+#define CL_TRY(call, what)                                                                                                                 \
+    do {                                                                                                                                   \
+        cl_int cl_error_ = (call);                                                                                                         \
+        if (cl_error_ != CL_SUCCESS) {                                                                                                     \
+            st = qemb__cl_fail(cl_error_, what);                                                                                           \
+            goto done;                                                                                                                     \
+        }                                                                                                                                  \
     } while (0)
 
 #endif

@@ -33,7 +33,8 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const qe
     char all[QEMB__CL_OPTIONS];
     int n = 0;
     int variants = 0;
-    int length = snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=%d -DNUMBER=%d -DPICK=", options, pick->knob[QEMB__KNOB_AHEAD], number_of(s));
+    int length = snprintf(all, sizeof all, "%s -DQV=float16 -DQ_VECTOR16 -DAHEAD=%d -DNUMBER=%d -DPICK=", options,
+                          pick->knob[QEMB__KNOB_AHEAD], number_of(s));
     pieces[n++] = "packed_forward_cpu_head.cl";
     for (int bits = 8; bits >= 2; bits /= 2) {
         for (int chunks = 1; chunks <= CHUNK_BYTES; chunks++) {
@@ -54,14 +55,15 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const qe
     return qemb__cl_kernel_pieces(ctx, pieces, n, "packed_forward", all, kernel);
 }
 
-static qemb_status forward_kernel(qemb_context *ctx, const qemb__packed_forward_args *args, int slabs, const qemb__pick *pick, cl_kernel *kernel) {
+static qemb_status forward_kernel(qemb_context *ctx, const qemb__packed_forward_args *args, int slabs, const qemb__pick *pick,
+                                  cl_kernel *kernel) {
     const qemb__tables *s = args->tables;
     const qemb__batch_view *b = args->batch;
     char options[256];
     char all[QEMB__CL_OPTIONS];
-    (void)snprintf(options, sizeof options, "-DMODE=%d -DWEIGHTED=%d -DNORM=%d -DMAPPED=%d -DOUT=%d -DSLABS=%d -DINDEX=%s -DOFFSET=%s", s->mode,
-                   b->weights != NULL, (s->uses & QEMB__USES_NORM) != 0, args->maps != NULL, (int)args->dtype, slabs, b->indices_64 ? "long" : "int",
-                   b->offsets_64 ? "long" : "int");
+    (void)snprintf(options, sizeof options, "-DMODE=%d -DWEIGHTED=%d -DNORM=%d -DMAPPED=%d -DOUT=%d -DSLABS=%d -DINDEX=%s -DOFFSET=%s",
+                   s->mode, b->weights != NULL, (s->uses & QEMB__USES_NORM) != 0, args->maps != NULL, (int)args->dtype, slabs,
+                   b->indices_64 ? "long" : "int", b->offsets_64 ? "long" : "int");
     if (pick->variant->is_cpu) {
         return cpu_kernel(ctx, s, pick, options, kernel);
     }
@@ -94,7 +96,8 @@ qemb_status qemb__cl_packed_forward(qemb_context *ctx, const qemb__packed_forwar
     const qemb__tables *s = args->tables;
     const qemb__batch_view *b = args->batch;
     qemb_status st = QEMB_OK;
-    q_packed_forward a = {.batch = b->shape, .out_at = (q_i64)(args->out->offset / (args->dtype == QEMB_FLOAT32 ? 4 : 2)), .out_stride = s->output_dim};
+    q_packed_forward a = {
+        .batch = b->shape, .out_at = (q_i64)(args->out->offset / (args->dtype == QEMB_FLOAT32 ? 4 : 2)), .out_stride = s->output_dim};
     a.batch.indices_at = b->indices ? (q_i64)(b->indices->offset / (b->indices_64 ? 8 : 4)) : 0;
     a.batch.offsets_at = b->offsets ? (q_i64)(b->offsets->offset / (b->offsets_64 ? 8 : 4)) : 0;
     a.batch.weights_at = b->weights ? (q_i64)(b->weights->offset / sizeof(float)) : 0;

@@ -25,19 +25,19 @@
 #define WARP_REDUCE     QEMB__WARP_REDUCE
 #define LOCAL_32K       QEMB__LOCAL_32K
 
-#define NO_KNOBS        .knob[QEMB__KNOB_AHEAD] = {0, 0, 0},
-#define AHEAD(...)      .knob[QEMB__KNOB_AHEAD] = {__VA_ARGS__},
-#define LOCAL(...)      .knob[QEMB__KNOB_LOCAL] = {__VA_ARGS__},
-#define ROWS(...)       .knob[QEMB__KNOB_ROWS] = {__VA_ARGS__},
-#define LANES(...)      .knob[QEMB__KNOB_LANES] = {__VA_ARGS__},
-#define UNROLL(...)     .knob[QEMB__KNOB_UNROLL] = {__VA_ARGS__},
-#define FIXED_VECTOR(n) .knob[QEMB__KNOB_VECTOR] = {n, n, n},
-#define FIXED_REDUCE(n) .knob[QEMB__KNOB_REDUCE] = {n, n, n},
-#define FIXED_WIDE(n)   .knob[QEMB__KNOB_WIDE] = {n, n, n},
-#define FIXED_DIGIT(n)  .knob[QEMB__KNOB_DIGIT] = {n, n, n},
-#define FIXED_LOCAL(n)  .knob[QEMB__KNOB_LOCAL] = {n, n, n},
-#define CPU             true
-#define GPU             false
+#define NO_KNOBS                                         .knob[QEMB__KNOB_AHEAD] = {0, 0, 0},
+#define AHEAD(...)                                       .knob[QEMB__KNOB_AHEAD] = {__VA_ARGS__},
+#define LOCAL(...)                                       .knob[QEMB__KNOB_LOCAL] = {__VA_ARGS__},
+#define ROWS(...)                                        .knob[QEMB__KNOB_ROWS] = {__VA_ARGS__},
+#define LANES(...)                                       .knob[QEMB__KNOB_LANES] = {__VA_ARGS__},
+#define UNROLL(...)                                      .knob[QEMB__KNOB_UNROLL] = {__VA_ARGS__},
+#define FIXED_VECTOR(n)                                  .knob[QEMB__KNOB_VECTOR] = {n, n, n},
+#define FIXED_REDUCE(n)                                  .knob[QEMB__KNOB_REDUCE] = {n, n, n},
+#define FIXED_WIDE(n)                                    .knob[QEMB__KNOB_WIDE] = {n, n, n},
+#define FIXED_DIGIT(n)                                   .knob[QEMB__KNOB_DIGIT] = {n, n, n},
+#define FIXED_LOCAL(n)                                   .knob[QEMB__KNOB_LOCAL] = {n, n, n},
+#define CPU                                              true
+#define GPU                                              false
 #define VARIANT(stem, family, name, needs, wants, knobs) {QEMB__##stem, family, name, needs, wants, knobs},
 
 const qemb__variant qemb__variants[] = {
@@ -142,7 +142,8 @@ static void choose(const qemb__picker *picker, const qemb__case *launch, qemb__p
 const qemb__pick *qemb__pick_for(qemb__picker *picker, const qemb__case *launch) {
     const qemb__case *last = &picker->stem[launch->stem].last;
     qemb__pick *pick = &picker->stem[launch->stem].pick;
-    if (pick->variant && last->facts == launch->facts && last->dim == launch->dim && last->quant == launch->quant && last->size == launch->size) {
+    if (pick->variant && last->facts == launch->facts && last->dim == launch->dim && last->quant == launch->quant &&
+        last->size == launch->size) {
         return pick;
     }
     picker->stem[launch->stem].last = *launch;
@@ -177,7 +178,9 @@ const char *qemb__pick_line(qemb__picker *picker, const char *stem) {
     picker->text[0] = 0;
     if (s >= 0 && picker->stem[s].pick.variant) {
         const qemb__case *c = &picker->stem[s].last;
-        add_choice(picker, snprintf(picker->text, sizeof picker->text, "%s dim=%d size=%lld quant=%d variant=", stem, (int)c->dim, (long long)c->size, c->quant),
+        add_choice(picker,
+                   snprintf(picker->text, sizeof picker->text, "%s dim=%d size=%lld quant=%d variant=", stem, (int)c->dim,
+                            (long long)c->size, c->quant),
                    &picker->stem[s].pick);
     }
     return s < 0 ? NULL : picker->text;
@@ -194,8 +197,8 @@ static qemb_status force_one(qemb__picker *picker, const char *text, size_t leng
     const char *knob = memchr(name, ':', (size_t)(end - name));
     const size_t size = (size_t)((knob ? knob : end) - name);
     qemb__pick forced = {.variant = qemb__variant_find((qemb__stem)stem, picker->is_cpu, name, size)};
-    REQUIRE(forced.variant, QEMB_ERR_ARG, "variant \"%.*s\": %s of the %s family has no variant of this name", (int)length, text, stem_names[stem],
-            picker->is_cpu ? "cpu" : "gpu");
+    REQUIRE(forced.variant, QEMB_ERR_ARG, "variant \"%.*s\": %s of the %s family has no variant of this name", (int)length, text,
+            stem_names[stem], picker->is_cpu ? "cpu" : "gpu");
     for (int k = 0; k < QEMB__KNOBS; k++) {
         forced.knob[k] = -1;
     }
@@ -205,8 +208,8 @@ static qemb_status force_one(qemb__picker *picker, const char *text, size_t leng
         const size_t part = (size_t)((knob ? knob : end) - word);
         const char *equals = memchr(word, '=', part);
         const int k = equals ? qemb__knob_of(word, (size_t)(equals - word)) : -1;
-        REQUIRE(k >= 0 && forced.variant->knob[k].most, QEMB_ERR_ARG, "variant \"%.*s\": %s %s has no knob \"%.*s\"", (int)length, text, stem_names[stem],
-                forced.variant->name, (int)part, word);
+        REQUIRE(k >= 0 && forced.variant->knob[k].most, QEMB_ERR_ARG, "variant \"%.*s\": %s %s has no knob \"%.*s\"", (int)length, text,
+                stem_names[stem], forced.variant->name, (int)part, word);
         const long n = strtol(equals + 1, NULL, 10); /* stops at the next ':' or ',' */
         forced.knob[k] = n < 0 ? 0 : n > INT16_MAX ? INT16_MAX : (int)n;
     }

@@ -9,13 +9,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define QEMB__STEM_LIST(X)                  \
-    X(BAG_FORWARD, "bag_forward")           \
-    X(ROW_SORT, "row_sort")                 \
-    X(BAG_BACKWARD, "bag_backward")         \
-    X(ROW_UPDATE, "row_update")             \
-    X(ROW_OBSERVE, "row_observe")           \
-    X(ROW_PACK, "row_pack")                 \
+#define QEMB__STEM_LIST(X)                                                                                                                 \
+    X(BAG_FORWARD, "bag_forward")                                                                                                          \
+    X(ROW_SORT, "row_sort")                                                                                                                \
+    X(BAG_BACKWARD, "bag_backward")                                                                                                        \
+    X(ROW_UPDATE, "row_update")                                                                                                            \
+    X(ROW_OBSERVE, "row_observe")                                                                                                          \
+    X(ROW_PACK, "row_pack")                                                                                                                \
     X(PACKED_FORWARD, "packed_forward")
 
 typedef enum qemb__stem {
@@ -25,15 +25,15 @@ typedef enum qemb__stem {
         QEMB__STEMS
 } qemb__stem;
 
-#define QEMB__KNOB_LIST(X) \
-    X(AHEAD, "ahead")      \
-    X(LOCAL, "local")      \
-    X(ROWS, "rows")        \
-    X(LANES, "lanes")      \
-    X(UNROLL, "unroll")    \
-    X(VECTOR, "vector")    \
-    X(REDUCE, "reduce")    \
-    X(WIDE, "wide")        \
+#define QEMB__KNOB_LIST(X)                                                                                                                 \
+    X(AHEAD, "ahead")                                                                                                                      \
+    X(LOCAL, "local")                                                                                                                      \
+    X(ROWS, "rows")                                                                                                                        \
+    X(LANES, "lanes")                                                                                                                      \
+    X(UNROLL, "unroll")                                                                                                                    \
+    X(VECTOR, "vector")                                                                                                                    \
+    X(REDUCE, "reduce")                                                                                                                    \
+    X(WIDE, "wide")                                                                                                                        \
     X(DIGIT, "digit")
 
 typedef enum qemb__knob_name {

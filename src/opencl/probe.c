@@ -53,7 +53,8 @@ static void judge(qemb_context *ctx, const float *in, const float *out) {
 
 /* Options that every build on this device gets. */
 static void base_options(qemb__cl *cl, bool rounding) {
-    int n = snprintf(cl->base_options, sizeof cl->base_options, "-cl-std=CL1.2%s", rounding ? " -cl-fp32-correctly-rounded-divide-sqrt" : "");
+    int n =
+        snprintf(cl->base_options, sizeof cl->base_options, "-cl-std=CL1.2%s", rounding ? " -cl-fp32-correctly-rounded-divide-sqrt" : "");
     (void)snprintf(cl->base_options + n, sizeof cl->base_options - (size_t)n, " -DPREFETCH=%d%s", cl->is_pocl ? 1 : 0,
                    cl->exact_division ? "" : " -DQ_SOFT_DIVISION=1");
 }
@@ -73,12 +74,14 @@ static bool lanes_work(qemb_context *ctx, int reduce) {
     for (int i = 0; i < GROUP; i++) {
         values[i] = (cl_int)(qemb__random(9, (uint64_t)i) >> 32);
     }
-    if (qemb__cl_kernel_pieces(ctx, pieces, 2, "probe_lanes", options, &kernel) == QEMB_OK && qemb__buffer_create(ctx, sizeof values, &in) == QEMB_OK &&
-        qemb__buffer_create(ctx, sizeof seen, &out) == QEMB_OK && qemb__buffer_write(in, 0, sizeof values, values, true) == QEMB_OK) {
+    if (qemb__cl_kernel_pieces(ctx, pieces, 2, "probe_lanes", options, &kernel) == QEMB_OK &&
+        qemb__buffer_create(ctx, sizeof values, &in) == QEMB_OK && qemb__buffer_create(ctx, sizeof seen, &out) == QEMB_OK &&
+        qemb__buffer_write(in, 0, sizeof values, values, true) == QEMB_OK) {
         qemb__cl_args args = {0};
         qemb__cl_arg_buffer(&args, in);
         qemb__cl_arg_buffer(&args, out);
-        good = qemb__cl_launch(ctx, kernel, &args, GROUP, GROUP) == QEMB_OK && qemb__buffer_read(out, 0, sizeof seen, seen, true) == QEMB_OK;
+        good =
+            qemb__cl_launch(ctx, kernel, &args, GROUP, GROUP) == QEMB_OK && qemb__buffer_read(out, 0, sizeof seen, seen, true) == QEMB_OK;
     }
     for (int i = 0; good && i < GROUP; i++) {
         cl_int low = values[i];
@@ -140,8 +143,8 @@ qemb_status qemb__cl_probe(qemb_context *ctx) {
     TRY(qemb__cl_launch(ctx, kernel, &args, CASES, 16));
     TRY(qemb__buffer_read(out, 0, sizeof results, results, true));
     TRY(qemb__buffer_read(sizes, 0, sizeof seen, seen, true));
-    REQUIRE(seen[0] == sizeof(q_table) && seen[1] == sizeof(q_feature) && seen[2] == sizeof(q_state) && seen[3] == sizeof(q_bag_forward), QEMB_ERR_DEVICE,
-            "context_create: %s lays structs out in another way than the host", cl->name);
+    REQUIRE(seen[0] == sizeof(q_table) && seen[1] == sizeof(q_feature) && seen[2] == sizeof(q_state) && seen[3] == sizeof(q_bag_forward),
+            QEMB_ERR_DEVICE, "context_create: %s lays structs out in another way than the host", cl->name);
     judge(ctx, cases, results);
     cl->exact_division = ctx->report.exact_division;
     base_options(cl, (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0);

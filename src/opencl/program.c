@@ -11,7 +11,7 @@
 #include "opencl/opencl.h"
 
 static const char prelude[] = "#pragma OPENCL FP_CONTRACT OFF\n";
-static const char *const shared_files[] = {"shared/types.h",      "shared/math.h",  "shared/row_layout.h", "shared/fake_quant.h",
+static const char *const shared_files[] = {"shared/types.h",        "shared/math.h",  "shared/row_layout.h", "shared/fake_quant.h",
                                            "shared/row_quantise.h", "shared/batch.h", "shared/vector16.h"};
 enum { NUM_SHARED = sizeof shared_files / sizeof *shared_files, MAX_PIECES = 64, MAX_TEXTS = NUM_SHARED + MAX_PIECES + 1 };
 
@@ -74,7 +74,8 @@ static void keep_log(qemb__cl *cl, cl_program program, const char *file, const c
 }
 
 /* Compiles texts under `options`; `name` is for messages. */
-static qemb_status compile(qemb_context *ctx, const char **texts, const size_t *sizes, int count, const char *name, const char *options, cl_program *out) {
+static qemb_status compile(qemb_context *ctx, const char **texts, const size_t *sizes, int count, const char *name, const char *options,
+                           cl_program *out) {
     qemb__cl *cl = ctx->engine;
     cl_int error = CL_SUCCESS;
     /* PoCL 3.1's cache is not safe between processes: a build may fail with an empty log, and works the second time. */
@@ -97,7 +98,8 @@ static qemb_status compile(qemb_context *ctx, const char **texts, const size_t *
     if (error == CL_OUT_OF_HOST_MEMORY || error == CL_OUT_OF_RESOURCES || error == CL_DEVICE_NOT_AVAILABLE) {
         return qemb__cl_fail(error, "clBuildProgram"); /* the device's trouble, not the kernel's */
     }
-    return qemb__fail(QEMB_ERR_BUILD, "kernel %s does not build on %s (OpenCL %d): %.1200s", name, cl->name, (int)error, cl->log ? cl->log : "");
+    return qemb__fail(QEMB_ERR_BUILD, "kernel %s does not build on %s (OpenCL %d): %.1200s", name, cl->name, (int)error,
+                      cl->log ? cl->log : "");
 }
 
 static qemb_status build(qemb_context *ctx, const char *const *pieces, int count, const char *options, cl_program *out) {
@@ -165,7 +167,8 @@ done:
     return st;
 }
 
-qemb_status qemb__cl_kernel_pieces(qemb_context *ctx, const char *const *pieces, int count, const char *name, const char *options, cl_kernel *kernel) {
+qemb_status qemb__cl_kernel_pieces(qemb_context *ctx, const char *const *pieces, int count, const char *name, const char *options,
+                                   cl_kernel *kernel) {
     qemb__cl *cl = ctx->engine;
     qemb_status st = QEMB_OK;
     char key[2 * QEMB__CL_OPTIONS];

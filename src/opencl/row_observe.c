@@ -46,7 +46,11 @@ qemb_status qemb__cl_row_observe(qemb_context *ctx, const qemb__row_observe_args
     TRY(observe_kernel(ctx, args, pick, &kernel));
     for (int64_t done_rows = 0, count = 0; done_rows < args->count; done_rows += count) {
         int32_t slab = 0;
-        q_row_observe a = {.table = args->table, .store = args->store, .report = args->result != NULL, .result_at = done_rows, .result_stride = args->count,
+        q_row_observe a = {.table = args->table,
+                           .store = args->store,
+                           .report = args->result != NULL,
+                           .result_at = done_rows,
+                           .result_stride = args->count,
                            .values_at = args->values ? (q_i64)(args->values->offset / sizeof(float)) + done_rows * t->dim : 0,
                            .observations = qemb__table_observations(t, args->step)};
         count = args->count - done_rows;

@@ -5,7 +5,8 @@
 #include "opencl/opencl.h"
 
 /* A kernel of the device's family, for rows of `bits`. */
-static qemb_status pack_kernel(qemb_context *ctx, const qemb__pick *pick, const char *name, int bits, int method, bool state, cl_kernel *kernel) {
+static qemb_status pack_kernel(qemb_context *ctx, const qemb__pick *pick, const char *name, int bits, int method, bool state,
+                               cl_kernel *kernel) {
     static const char *const gpu[] = {"lanes_gpu.cl", "row_pack_gpu.cl"};
     static const char *const cpu[] = {"row_pack_cpu.cl"};
     const bool is_cpu = pick->variant->is_cpu;
@@ -14,8 +15,8 @@ static qemb_status pack_kernel(qemb_context *ctx, const qemb__pick *pick, const 
     if (is_cpu) {
         (void)snprintf(options + n, sizeof options - (size_t)n, " -DQV=float16 -DQ_VECTOR16 -DROWS=%d", pick->knob[QEMB__KNOB_ROWS]);
     } else {
-        (void)snprintf(options + n, sizeof options - (size_t)n, " -DQV=float -DLANES=%d -DGROUP=%d -DREDUCE=%d", pick->knob[QEMB__KNOB_LANES],
-                       pick->knob[QEMB__KNOB_LOCAL], pick->knob[QEMB__KNOB_REDUCE]);
+        (void)snprintf(options + n, sizeof options - (size_t)n, " -DQV=float -DLANES=%d -DGROUP=%d -DREDUCE=%d",
+                       pick->knob[QEMB__KNOB_LANES], pick->knob[QEMB__KNOB_LOCAL], pick->knob[QEMB__KNOB_REDUCE]);
     }
     return qemb__cl_kernel_pieces(ctx, is_cpu ? cpu : gpu, is_cpu ? 1 : 2, name, options, kernel);
 }
@@ -41,7 +42,11 @@ qemb_status qemb__cl_row_pack(qemb_context *ctx, const qemb__row_pack_args *args
     for (int64_t done_rows = 0, count = 0; done_rows < args->count; done_rows += count) {
         int32_t from = 0;
         int32_t to = 0;
-        q_row_pack a = {.table = args->source_table, .target_table = args->table, .method = args->method, .as_peer = args->as_peer, .ranges_at = done_rows,
+        q_row_pack a = {.table = args->source_table,
+                        .target_table = args->table,
+                        .method = args->method,
+                        .as_peer = args->as_peer,
+                        .ranges_at = done_rows,
                         .observations = qemb__table_observations(t, args->step)};
         count = args->count - done_rows;
         qemb__tables_locate(s, args->source_table, args->first + done_rows, &count, &from, &a.first);

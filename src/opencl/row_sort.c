@@ -86,7 +86,8 @@ static uint32_t cpu_facts(const qemb__cl *cl, const qemb__tables *s, int64_t loo
     const int64_t tables = qemb__max_i64(s->num_tables, 1);
     const bool uneven = lookups > ALONE_ONE && (tables < 2 * cl->compute_units || lookups / tables > LARGE_TABLE);
     const bool few = lookups <= ALONE_MANY || (tables == 1 && lookups <= ALONE_ONE);
-    uint32_t facts = QEMB__ROWS_32 | (few ? QEMB__FEW_LOOKUPS : 0u) | (lookups < CUTTABLE ? QEMB__CUTTABLE : 0u) | (uneven ? 0u : QEMB__EVEN_TABLES);
+    uint32_t facts =
+        QEMB__ROWS_32 | (few ? QEMB__FEW_LOOKUPS : 0u) | (lookups < CUTTABLE ? QEMB__CUTTABLE : 0u) | (uneven ? 0u : QEMB__EVEN_TABLES);
     for (int32_t t = 0; t < s->num_tables; t++) {
         facts &= bits_of(s->table[t].rows) > 32 ? ~(uint32_t)QEMB__ROWS_32 : ~0u;
     }

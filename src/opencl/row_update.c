@@ -16,7 +16,8 @@ static qemb_status blocks_kernel(qemb_context *ctx, const qemb__row_update_args 
     }
     qemb__cl_gradient_options(&args->source, qemb__cl_slabs(s, group), common, sizeof common);
     (void)snprintf(options, sizeof options, "%s -DKIND=%d -DMOMENTUM=%d -DDENSE=%d -DSTATE=%d -DQUANT=%d -DAHEAD=%d", common, args->kind,
-                   args->has_momentum, args->dense, state, (s->uses & ~(uint32_t)(QEMB__USES_FLOAT | QEMB__USES_NORM)) != 0, pick->knob[QEMB__KNOB_AHEAD]);
+                   args->has_momentum, args->dense, state, (s->uses & ~(uint32_t)(QEMB__USES_FLOAT | QEMB__USES_NORM)) != 0,
+                   pick->knob[QEMB__KNOB_AHEAD]);
     return qemb__cl_block_kernel(ctx, widths, "row_update_cpu.cl", "row_update_cpu_main.cl", "row_update_blocks", options, kernel);
 }
 
@@ -29,7 +30,8 @@ static qemb_status lanes_kernel(qemb_context *ctx, const qemb__row_update_args *
     const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__ROW_UPDATE, args->source.tables, args->kind);
     qemb__cl_gradient_options(&args->source, slabs, common, sizeof common);
     (void)snprintf(options, sizeof options, "%s -DQV=float -DLANES=%d -DKIND=%d -DMOMENTUM=%d -DDENSE=%d -DFAST=%d", common,
-                   qemb__cl_gradient_lanes(pick, args->source.tables), args->kind, args->has_momentum, args->dense, qemb__cl_in_blocks(pick));
+                   qemb__cl_gradient_lanes(pick, args->source.tables), args->kind, args->has_momentum, args->dense,
+                   qemb__cl_in_blocks(pick));
     return qemb__cl_kernel_pieces(ctx, pieces, 5, "row_update", options, kernel);
 }
 

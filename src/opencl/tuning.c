@@ -156,7 +156,9 @@ const qemb__tuned *qemb__tuning_find(const qemb__tuning *tuning, const qemb__cas
 static bool default_path(const char *device, char *path, size_t size) {
     const char *config = getenv("XDG_CONFIG_HOME");
     const char *home = getenv("HOME");
-    int n = config && *config ? snprintf(path, size, "%s/qemb/", config) : home && *home ? snprintf(path, size, "%s/.config/qemb/", home) : 0;
+    int n = config && *config ? snprintf(path, size, "%s/qemb/", config)
+            : home && *home   ? snprintf(path, size, "%s/.config/qemb/", home)
+                              : 0;
     if (n <= 0 || (size_t)n + strlen(device) + 6 >= size) {
         return false;
     }

@@ -6,7 +6,8 @@
 
 /* Sums of fake-quantised rows under the packed arithmetic run as the packed forward's: acc = fma(w * scale, code, acc + w * bias). */
 static bool adds_codes(const qemb__tables *s, const q_table *t) {
-    return t->arithmetic == Q_PACKED && (t->flags & Q_FAKE_QUANT_ON) && !(t->flags & Q_HAS_NORM) && (s->mode == Q_MODE_SUM || s->mode == Q_MODE_MEAN);
+    return t->arithmetic == Q_PACKED && (t->flags & Q_FAKE_QUANT_ON) && !(t->flags & Q_HAS_NORM) &&
+           (s->mode == Q_MODE_SUM || s->mode == Q_MODE_MEAN);
 }
 
 static void add_codes(const qemb__bag_forward_args *args, int32_t table, int64_t row, float weight, float *out) {

@@ -38,7 +38,8 @@ static void range_of(const qemb__row_pack_args *args, int64_t row, int64_t i, fl
         *min_val = state.min_val;
         *max_val = state.max_val;
     } else if (args->method == Q_PACK_GREEDY) {
-        q_greedy_range(qemb__ref_row(args->source, args->source_table, row), t->dim, args->target->table[args->table].bits, min_val, max_val);
+        q_greedy_range(qemb__ref_row(args->source, args->source_table, row), t->dim, args->target->table[args->table].bits, min_val,
+                       max_val);
     } else if (args->method == Q_PACK_GIVEN) {
         const float *given = qemb__ref_data(args->ranges);
         *min_val = given[2 * i];

@@ -73,9 +73,15 @@ static void set_batch(world *w, int k, qemb_embedding_bag *bag, fuzz_stream *s) 
             offsets[i] = i;
         }
     }
-    qemb_input in = {.indices = indices, .num_indices = flags & 2 ? odd_number(s) : 8, .indices_dtype = (qemb_dtype)(flags & 4 ? fuzz_below(s, 8) : QEMB_INT64),
-                     .offsets = flags & 8 ? NULL : offsets, .num_offsets = flags & 16 ? odd_number(s) : 3, .columns = flags & 32 ? odd_number(s) : 2,
-                     .per_sample_weights = flags & 64 ? weights : NULL, .num_per_sample_weights = flags & 64 ? 8 : 0, .check = (qemb_check)fuzz_below(s, 4)};
+    qemb_input in = {.indices = indices,
+                     .num_indices = flags & 2 ? odd_number(s) : 8,
+                     .indices_dtype = (qemb_dtype)(flags & 4 ? fuzz_below(s, 8) : QEMB_INT64),
+                     .offsets = flags & 8 ? NULL : offsets,
+                     .num_offsets = flags & 16 ? odd_number(s) : 3,
+                     .columns = flags & 32 ? odd_number(s) : 2,
+                     .per_sample_weights = flags & 64 ? weights : NULL,
+                     .num_per_sample_weights = flags & 64 ? 8 : 0,
+                     .check = (qemb_check)fuzz_below(s, 4)};
     in.num_indices = in.num_indices > MOST && in.num_indices < INT32_MAX ? MOST : in.num_indices;
     if (in.num_indices >= INT32_MAX && in.num_indices > 0) {
         in.num_indices = -1; /* the array is not that long */
@@ -104,16 +110,36 @@ static void use_rows(world *w, int k, int call, fuzz_stream *s) {
         return;
     }
     switch (call) {
-    case 0: (void)expect(qemb_embedding_bag_read_weight(w->bag[k], table, first, count, values)); break;
-    case 1: (void)expect(qemb_embedding_bag_write_weight(w->bag[k], table, first, count, values)); break;
-    case 2: (void)expect(qemb_embedding_bag_read_observer(w->bag[k], table, first, count, &rows)); break;
-    case 3: (void)expect(qemb_embedding_bag_write_observer(w->bag[k], table, first, count, values, more)); break;
-    case 4: (void)expect(qemb_embedding_bag_set_observer(w->bag[k], table, first & 1)); break;
-    case 5: (void)expect(qemb_embedding_bag_set_fake_quant(w->bag[k], table, first & 1)); break;
-    case 6: (void)expect(qemb_embedding_bag_set_schedule(w->bag[k], table, first, count)); break;
-    case 7: (void)expect(qemb_embedding_bag_fake_quantise(w->bag[k], table, first, count, w->buffer[k])); break;
-    case 8: (void)expect(qemb_embedding_bag_observe_all(w->bag[k])); break;
-    default: (void)expect(qemb_embedding_bag_table(w->bag[k], table, &desc)); break;
+    case 0:
+        (void)expect(qemb_embedding_bag_read_weight(w->bag[k], table, first, count, values));
+        break;
+    case 1:
+        (void)expect(qemb_embedding_bag_write_weight(w->bag[k], table, first, count, values));
+        break;
+    case 2:
+        (void)expect(qemb_embedding_bag_read_observer(w->bag[k], table, first, count, &rows));
+        break;
+    case 3:
+        (void)expect(qemb_embedding_bag_write_observer(w->bag[k], table, first, count, values, more));
+        break;
+    case 4:
+        (void)expect(qemb_embedding_bag_set_observer(w->bag[k], table, first & 1));
+        break;
+    case 5:
+        (void)expect(qemb_embedding_bag_set_fake_quant(w->bag[k], table, first & 1));
+        break;
+    case 6:
+        (void)expect(qemb_embedding_bag_set_schedule(w->bag[k], table, first, count));
+        break;
+    case 7:
+        (void)expect(qemb_embedding_bag_fake_quantise(w->bag[k], table, first, count, w->buffer[k]));
+        break;
+    case 8:
+        (void)expect(qemb_embedding_bag_observe_all(w->bag[k]));
+        break;
+    default:
+        (void)expect(qemb_embedding_bag_table(w->bag[k], table, &desc));
+        break;
     }
 }
 
@@ -126,8 +152,10 @@ static void make_optimizer(world *w, int k, fuzz_stream *s) {
 }
 
 static void make_packed(world *w, int k, fuzz_stream *s) {
-    const qemb_packed_desc d = {.format = {.layout = (qemb_layout)fuzz_below(s, 5), .bits = fuzz_below(s, 9), .qparams = (qemb_qparams)fuzz_below(s, 4)},
-                                .method = (qemb_pack_method)fuzz_below(s, 5), .flags = fuzz_byte(s) & 3u};
+    const qemb_packed_desc d = {
+        .format = {.layout = (qemb_layout)fuzz_below(s, 5), .bits = fuzz_below(s, 9), .qparams = (qemb_qparams)fuzz_below(s, 4)},
+        .method = (qemb_pack_method)fuzz_below(s, 5),
+        .flags = fuzz_byte(s) & 3u};
     qemb_packed_destroy(w->packed[k]);
     w->packed[k] = NULL;
     qemb_status st = expect(qemb_packed_create(w->bag[k], fuzz_byte(s) & 1 ? NULL : &d, &w->packed[k]));
@@ -158,31 +186,82 @@ static void buffers(world *w, int k, int call, fuzz_stream *s) {
     }
 }
 
+static void small_call(world *w, int k, int call, fuzz_stream *s) {
+    switch (call) {
+    case 21:
+        make_packed(w, k, s);
+        break;
+    case 23:
+        (void)expect(qemb_batch_status(w->batch[k], NULL));
+        break;
+    case 24:
+        (void)expect(qemb_context_finish(w->ctx));
+        break;
+    case 25:
+        (void)expect(qemb_optimizer_set_steps(w->optimizer[k], odd_number(s)));
+        break;
+    default:
+        (void)expect(qemb_context_finish(NULL));
+        break;
+    }
+}
+
 static void one_call(world *w, fuzz_stream *s) {
     int call = fuzz_below(s, 28), k = fuzz_below(s, SLOTS), other = fuzz_below(s, SLOTS);
-    const qemb_gradients want = {.table = (int32_t)odd_number(s), .dense = call == 15 ? w->buffer[0] : NULL, .per_sample_weights = call == 16 ? w->buffer[1] : NULL};
+    const qemb_gradients want = {
+        .table = (int32_t)odd_number(s), .dense = call == 15 ? w->buffer[0] : NULL, .per_sample_weights = call == 16 ? w->buffer[1] : NULL};
     switch (call) {
-    case 0: make_bag(w, k, s); break;
-    case 1: drop_bag(w, k); break;
+    case 0:
+        make_bag(w, k, s);
+        break;
+    case 1:
+        drop_bag(w, k);
+        break;
     case 2:
         qemb_batch_destroy(w->batch[k]);
         w->batch[k] = NULL;
         (void)expect(qemb_batch_create(fuzz_byte(s) == 255 ? NULL : w->ctx, &w->batch[k]));
         break;
-    case 3: case 4: set_batch(w, k, w->bag[other], s); break;
-    case 5: case 6: case 7: buffers(w, k, call - 5, s); break;
-    case 8: case 9: (void)expect(qemb_embedding_bag_forward(w->bag[k], w->batch[other], w->buffer[other])); break;
-    case 10: make_optimizer(w, k, s); break;
-    case 11: case 12: (void)expect(qemb_embedding_bag_step(w->bag[k], w->batch[other], w->buffer[other], w->optimizer[fuzz_below(s, SLOTS)])); break;
-    case 13: (void)expect(qemb_optimizer_set_lr(w->optimizer[k], (double)fuzz_any_float(s))); break;
-    case 14: case 15: case 16: (void)expect(qemb_embedding_bag_backward(w->bag[k], w->batch[other], w->buffer[1 - other], &want)); break;
-    case 17: case 18: case 19: case 20: use_rows(w, k, fuzz_below(s, 10), s); break;
-    case 21: make_packed(w, k, s); break;
-    case 22: use_packed(w, k, other, s); break;
-    case 23: (void)expect(qemb_batch_status(w->batch[k], NULL)); break;
-    case 24: (void)expect(qemb_context_finish(w->ctx)); break;
-    case 25: (void)expect(qemb_optimizer_set_steps(w->optimizer[k], odd_number(s))); break;
-    default: (void)expect(qemb_context_finish(NULL)); break;
+    case 3:
+    case 4:
+        set_batch(w, k, w->bag[other], s);
+        break;
+    case 5:
+    case 6:
+    case 7:
+        buffers(w, k, call - 5, s);
+        break;
+    case 8:
+    case 9:
+        (void)expect(qemb_embedding_bag_forward(w->bag[k], w->batch[other], w->buffer[other]));
+        break;
+    case 10:
+        make_optimizer(w, k, s);
+        break;
+    case 11:
+    case 12:
+        (void)expect(qemb_embedding_bag_step(w->bag[k], w->batch[other], w->buffer[other], w->optimizer[fuzz_below(s, SLOTS)]));
+        break;
+    case 13:
+        (void)expect(qemb_optimizer_set_lr(w->optimizer[k], (double)fuzz_any_float(s)));
+        break;
+    case 14:
+    case 15:
+    case 16:
+        (void)expect(qemb_embedding_bag_backward(w->bag[k], w->batch[other], w->buffer[1 - other], &want));
+        break;
+    case 17:
+    case 18:
+    case 19:
+    case 20:
+        use_rows(w, k, fuzz_below(s, 10), s);
+        break;
+    case 22:
+        use_packed(w, k, other, s);
+        break;
+    default:
+        small_call(w, k, call, s);
+        break;
     }
 }
 

@@ -29,8 +29,10 @@ static void read_request(fuzz_stream *s, request *r) {
     r->mode = (qemb_mode)fuzz_below(s, 3);
     r->include_last = shape & 1;
     r->padding = fuzz_below(s, ROWS + 1) - 1;
-    r->input = (qemb_input){.num_indices = fuzz_below(s, MOST), .indices_dtype = shape & 2 ? QEMB_INT32 : QEMB_INT64,
-                            .offsets_dtype = shape & 4 ? QEMB_INT32 : QEMB_INT64, .check = (qemb_check)fuzz_below(s, 3)};
+    r->input = (qemb_input){.num_indices = fuzz_below(s, MOST),
+                            .indices_dtype = shape & 2 ? QEMB_INT32 : QEMB_INT64,
+                            .offsets_dtype = shape & 4 ? QEMB_INT32 : QEMB_INT64,
+                            .check = (qemb_check)fuzz_below(s, 3)};
     for (int i = 0; i < MOST; i++) {
         r->indices[i] = i < r->input.num_indices ? number(s, ROWS) : 0;
         r->indices32[i] = (int32_t)r->indices[i];
@@ -115,7 +117,8 @@ static float element(const request *r, const float *table, int64_t begin, int64_
     return r->mode == QEMB_MODE_MEAN && counted ? acc / (float)counted : acc;
 }
 
-static void compare(const request *r, const float *table, qemb_embedding_bag *bag, qemb_batch *batch, qemb_context *ctx, const int64_t *begins, int bags) {
+static void compare(const request *r, const float *table, qemb_embedding_bag *bag, qemb_batch *batch, qemb_context *ctx,
+                    const int64_t *begins, int bags) {
     qemb_buffer *out = NULL;
     float got[MOST * DIM];
     size_t bytes = (size_t)(bags * DIM) * sizeof *got;
@@ -144,8 +147,13 @@ int fuzz_batch(const uint8_t *bytes, size_t count) {
     for (int i = 0; i < ROWS * DIM; i++) {
         table[i] = fuzz_float(&s);
     }
-    const qemb_embedding_bag_desc desc = {.num_embeddings = ROWS, .embedding_dim = DIM, .qconfig = qemb_qconfig_float(), .weight = table, .mode = r.mode,
-                                          .has_padding_idx = r.padding >= 0, .padding_idx = r.padding < 0 ? 0 : r.padding,
+    const qemb_embedding_bag_desc desc = {.num_embeddings = ROWS,
+                                          .embedding_dim = DIM,
+                                          .qconfig = qemb_qconfig_float(),
+                                          .weight = table,
+                                          .mode = r.mode,
+                                          .has_padding_idx = r.padding >= 0,
+                                          .padding_idx = r.padding < 0 ? 0 : r.padding,
                                           .include_last_offset = r.include_last};
     PROMISE(qemb_embedding_bag_create(ctx, &desc, &bag) == QEMB_OK && qemb_batch_create(ctx, &batch) == QEMB_OK);
     qemb_status st = qemb_batch_set(batch, bag, &r.input);

@@ -65,11 +65,21 @@ static inline void run_plan(qemb_context *ctx, const plan *p, outcome *o) {
     qemb_batch *batch = NULL;
     qemb_optimizer *optimizer = NULL;
     qemb_buffer *out = NULL, *grad = NULL;
-    const qemb_embedding_bag_desc desc = {.num_embeddings = ROWS, .embedding_dim = DIM, .weight = p->weight, .mode = modes[p->kind], .has_padding_idx = p->kind == 2,
-                                          .padding_idx = p->kind == 2 ? p->padding : 0, .qconfig = p->kind == 0 ? qemb_qconfig_8bit() : qemb_qconfig_4bit()};
+    const qemb_embedding_bag_desc desc = {.num_embeddings = ROWS,
+                                          .embedding_dim = DIM,
+                                          .weight = p->weight,
+                                          .mode = modes[p->kind],
+                                          .has_padding_idx = p->kind == 2,
+                                          .padding_idx = p->kind == 2 ? p->padding : 0,
+                                          .qconfig = p->kind == 0 ? qemb_qconfig_8bit() : qemb_qconfig_4bit()};
     const qemb_optimizer_desc update = {.kind = kinds[p->kind], .lr = 0.125};
-    const qemb_input input = {.indices = p->ids, .num_indices = p->count, .indices_dtype = QEMB_INT64, .offsets = p->offsets, .num_offsets = BAGS,
-                              .per_sample_weights = p->kind == 1 ? p->psw : NULL, .num_per_sample_weights = p->kind == 1 ? p->count : 0};
+    const qemb_input input = {.indices = p->ids,
+                              .num_indices = p->count,
+                              .indices_dtype = QEMB_INT64,
+                              .offsets = p->offsets,
+                              .num_offsets = BAGS,
+                              .per_sample_weights = p->kind == 1 ? p->psw : NULL,
+                              .num_per_sample_weights = p->kind == 1 ? p->count : 0};
     memset(o, 0, sizeof *o);
     PROMISE(qemb_embedding_bag_create(ctx, &desc, &bag) == QEMB_OK && qemb_batch_create(ctx, &batch) == QEMB_OK);
     PROMISE(qemb_optimizer_create(ctx, bag, &update, &optimizer) == QEMB_OK);

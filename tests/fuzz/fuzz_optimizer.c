@@ -20,8 +20,8 @@ static qemb_optimizer_desc read_desc(fuzz_stream *s) {
     qemb_optimizer_desc d = {.kind = (qemb_optimizer_kind)fuzz_below(s, 9)};
     uint16_t given;
     fuzz_take(s, &given, sizeof given);
-    double *fields[] = {&d.lr, &d.momentum, &d.dampening, &d.weight_decay, &d.lr_decay, &d.initial_accumulator_value, &d.eps, &d.beta1, &d.beta2, &d.max_norm,
-                        &d.trust};
+    double *fields[] = {&d.lr,  &d.momentum, &d.dampening, &d.weight_decay, &d.lr_decay, &d.initial_accumulator_value,
+                        &d.eps, &d.beta1,    &d.beta2,     &d.max_norm,     &d.trust};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         *fields[i] = given >> i & 1 ? parameter(s) : 0;
     }
@@ -78,13 +78,18 @@ int fuzz_optimizer(const uint8_t *bytes, size_t count) {
     for (int i = 0; i < ROWS * DIM; i++) {
         weight[i] = fuzz_float(&s);
     }
-    const qemb_embedding_bag_desc module = {.num_embeddings = ROWS, .embedding_dim = DIM, .weight = weight, .mode = (qemb_mode)(shape & 3) % 3,
-                                            .qconfig = shape & 4 ? qemb_qconfig_float() : qemb_qconfig_4bit(), .scale_grad_by_freq = (shape & 3) % 3 != 2 && shape & 8};
+    const qemb_embedding_bag_desc module = {.num_embeddings = ROWS,
+                                            .embedding_dim = DIM,
+                                            .weight = weight,
+                                            .mode = (qemb_mode)(shape & 3) % 3,
+                                            .qconfig = shape & 4 ? qemb_qconfig_float() : qemb_qconfig_4bit(),
+                                            .scale_grad_by_freq = (shape & 3) % 3 != 2 && shape & 8};
     PROMISE(qemb_embedding_bag_create(ctx, &module, &bag) == QEMB_OK && qemb_batch_create(ctx, &batch) == QEMB_OK);
     qemb_status st = qemb_optimizer_create(ctx, bag, &desc, &optimizer);
     PROMISE((st == QEMB_OK) == (optimizer != NULL));
     if (st == QEMB_OK) {
-        bool numbers = isfinite(desc.lr) && desc.lr >= 0 && isfinite(desc.momentum) && isfinite(desc.weight_decay) && isfinite(desc.eps) && desc.eps >= 0;
+        bool numbers = isfinite(desc.lr) && desc.lr >= 0 && isfinite(desc.momentum) && isfinite(desc.weight_decay) && isfinite(desc.eps) &&
+                       desc.eps >= 0;
         PROMISE(numbers && desc.kind <= QEMB_LARS_SGD);
         for (int i = 1 + (shape >> 6); i > 0; i--) {
             step(ctx, bag, batch, optimizer, desc.form == QEMB_SGD_DENSE, &s);

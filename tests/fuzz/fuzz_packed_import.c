@@ -45,10 +45,17 @@ int fuzz_packed_import(const uint8_t *bytes, size_t count) {
     qemb_packed *packed = NULL;
     PROMISE(ctx || qemb_context_create("reference", &ctx) == QEMB_OK);
     uint8_t shape = fuzz_byte(&s);
-    qemb_packed_table table = {.num_embeddings = fuzz_below(&s, 32), .embedding_dim = fuzz_below(&s, 40), .has_padding_idx = shape & 1,
-                               .padding_idx = fuzz_below(&s, 40) - 4, .has_max_norm = shape & 2, .max_norm = 1.5f,
-                               .format = {.layout = (qemb_layout)fuzz_below(&s, 5), .bits = fuzz_below(&s, 10), .row_alignment = shape & 4 ? 16 : 0,
-                                          .qparams = (qemb_qparams)fuzz_below(&s, 4), .symmetric = shape & 8}};
+    qemb_packed_table table = {.num_embeddings = fuzz_below(&s, 32),
+                               .embedding_dim = fuzz_below(&s, 40),
+                               .has_padding_idx = shape & 1,
+                               .padding_idx = fuzz_below(&s, 40) - 4,
+                               .has_max_norm = shape & 2,
+                               .max_norm = 1.5f,
+                               .format = {.layout = (qemb_layout)fuzz_below(&s, 5),
+                                          .bits = fuzz_below(&s, 10),
+                                          .row_alignment = shape & 4 ? 16 : 0,
+                                          .qparams = (qemb_qparams)fuzz_below(&s, 4),
+                                          .symmetric = shape & 8}};
     int64_t row_bytes = 0, qparams_bytes = 0;
     if (shape & 16) {
         table.num_rows = fuzz_below(&s, 32);

@@ -35,7 +35,8 @@ static void expected_row(const float *w, int dim, const qemb_qconfig *q, float *
 
 static void check_packing(qemb_embedding_bag *bag, const float *weight, int dim, fuzz_stream *s) {
     static const int widths[] = {8, 4, 2};
-    const qemb_packed_desc desc = {.format = {.layout = (qemb_layout)fuzz_below(s, 4), .bits = widths[fuzz_below(s, 3)]}, .flags = fuzz_byte(s) & 1};
+    const qemb_packed_desc desc = {.format = {.layout = (qemb_layout)fuzz_below(s, 4), .bits = widths[fuzz_below(s, 3)]},
+                                   .flags = fuzz_byte(s) & 1};
     qemb_packed *packed = NULL, *again = NULL;
     qemb_status st = qemb_packed_create(bag, &desc, &packed);
     if (st != QEMB_OK) {
@@ -76,8 +77,11 @@ int fuzz_quantise(const uint8_t *bytes, size_t count) {
     fuzz_stream s = {bytes, count};
     PROMISE(ctx || qemb_context_create("reference", &ctx) == QEMB_OK);
     int dim = 1 + fuzz_below(&s, MOST_DIM), bits = 1 + fuzz_below(&s, 8), below = fuzz_byte(&s) & 1 ? 1 << (bits - 1) : 0;
-    const qemb_qconfig q = {.quant_min = -below, .quant_max = (1 << bits) - 1 - below, .observer = QEMB_OBSERVER_MEMORYLESS,
-                            .arithmetic = (qemb_arithmetic)fuzz_below(&s, 2), .eps = fuzz_byte(&s) & 1 ? 0.0f : 0.125f};
+    const qemb_qconfig q = {.quant_min = -below,
+                            .quant_max = (1 << bits) - 1 - below,
+                            .observer = QEMB_OBSERVER_MEMORYLESS,
+                            .arithmetic = (qemb_arithmetic)fuzz_below(&s, 2),
+                            .eps = fuzz_byte(&s) & 1 ? 0.0f : 0.125f};
     float weight[ROWS * MOST_DIM], got[ROWS * MOST_DIM], want[ROWS * MOST_DIM];
     qemb_embedding_bag *bag = NULL;
     qemb_buffer *out = NULL;

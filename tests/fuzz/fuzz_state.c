@@ -41,7 +41,8 @@ int fuzz_state(const uint8_t *bytes, size_t count) {
         if (module != QEMB_OK) {
             PROMISE(qemb_last_error()[0] != '\0');
             PROMISE(qemb_embedding_bag_read_weight(bag, 0, 0, ROWS, after) == QEMB_OK);
-            PROMISE(qemb_embedding_bag_read_observer(bag, 0, 0, ROWS, &(qemb_observer_rows){.min_val = low[1], .max_val = high[1]}) == QEMB_OK);
+            PROMISE(qemb_embedding_bag_read_observer(bag, 0, 0, ROWS, &(qemb_observer_rows){.min_val = low[1], .max_val = high[1]}) ==
+                    QEMB_OK);
             PROMISE(fuzz_same(before, after, ROWS * DIM) && fuzz_same(low[0], low[1], ROWS) && fuzz_same(high[0], high[1], ROWS));
         }
         qemb_status state = qemb_load_optimizer(file, "o.", optimizer);

@@ -46,8 +46,8 @@ typedef struct op_gradient_buffers {
 } op_gradient_buffers;
 
 /* Asks for the gradients of `want` (one bit of the two COO forms at most) of one table. */
-static inline qemb_status op_bag_backward_run(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *grad_output, int32_t table, int64_t want,
-                                              const op_gradient_buffers *to) {
+static inline qemb_status op_bag_backward_run(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *grad_output, int32_t table,
+                                              int64_t want, const op_gradient_buffers *to) {
     const bool coo = (want & (OP_WANT_COO | OP_WANT_COALESCED)) != 0;
     const qemb_gradients gradients = {.table = table,
                                       .dense = want & OP_WANT_DENSE ? to->dense : NULL,

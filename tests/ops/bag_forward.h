@@ -242,7 +242,9 @@ static inline qemb_status op_bag_forward_create(qemb_context *ctx, const op_bag_
         tables[t].weight = weights ? weights[t] : NULL;
     }
     const qemb_collection_desc desc = {
-        .tables = tables, .num_tables = (int32_t)op->T, .options = {.mode = (qemb_mode)op->mode, .scale_grad_by_freq = op->freq != 0, .include_last_offset = op->last != 0}};
+        .tables = tables,
+        .num_tables = (int32_t)op->T,
+        .options = {.mode = (qemb_mode)op->mode, .scale_grad_by_freq = op->freq != 0, .include_last_offset = op->last != 0}};
     qemb_status st = qemb_embedding_bag_collection_create(ctx, &desc, bag);
     free(tables);
     return st;

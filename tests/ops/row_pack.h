@@ -6,15 +6,15 @@
 #include "ops/bag_forward.h"
 
 /* Every format there is: name, layout, row alignment, qparams, symmetric; each at 8, 4 and 2 bits. */
-#define OP_FORMATS(X)                                                   \
-    X("torch_rowwise", QEMB_LAYOUT_TORCH_ROWWISE, 1, QEMB_QPARAMS_FP32, false) \
-    X("rowwise_half", QEMB_LAYOUT_ROWWISE_HALF, 1, QEMB_QPARAMS_FP32, false)   \
-    X("fbgemm", QEMB_LAYOUT_FBGEMM, 1, QEMB_QPARAMS_FP32, false)               \
-    X("fbgemm16", QEMB_LAYOUT_FBGEMM, 16, QEMB_QPARAMS_FP32, false)            \
-    X("planar", QEMB_LAYOUT_PLANAR, 1, QEMB_QPARAMS_FP32, false)               \
-    X("planar_bf16", QEMB_LAYOUT_PLANAR, 1, QEMB_QPARAMS_BF16, false)          \
-    X("planar_pow2", QEMB_LAYOUT_PLANAR, 1, QEMB_QPARAMS_POW2, false)          \
-    X("planar_symmetric", QEMB_LAYOUT_PLANAR, 1, QEMB_QPARAMS_FP32, true)      \
+#define OP_FORMATS(X)                                                                                                                      \
+    X("torch_rowwise", QEMB_LAYOUT_TORCH_ROWWISE, 1, QEMB_QPARAMS_FP32, false)                                                             \
+    X("rowwise_half", QEMB_LAYOUT_ROWWISE_HALF, 1, QEMB_QPARAMS_FP32, false)                                                               \
+    X("fbgemm", QEMB_LAYOUT_FBGEMM, 1, QEMB_QPARAMS_FP32, false)                                                                           \
+    X("fbgemm16", QEMB_LAYOUT_FBGEMM, 16, QEMB_QPARAMS_FP32, false)                                                                        \
+    X("planar", QEMB_LAYOUT_PLANAR, 1, QEMB_QPARAMS_FP32, false)                                                                           \
+    X("planar_bf16", QEMB_LAYOUT_PLANAR, 1, QEMB_QPARAMS_BF16, false)                                                                      \
+    X("planar_pow2", QEMB_LAYOUT_PLANAR, 1, QEMB_QPARAMS_POW2, false)                                                                      \
+    X("planar_symmetric", QEMB_LAYOUT_PLANAR, 1, QEMB_QPARAMS_FP32, true)                                                                  \
     X("planar_bf16_symmetric", QEMB_LAYOUT_PLANAR, 1, QEMB_QPARAMS_BF16, true)
 
 typedef struct op_format {
@@ -23,9 +23,8 @@ typedef struct op_format {
 } op_format;
 
 static const op_format op_formats[] = {
-#define OP_FORMAT(name, layout, alignment, qparams, symmetric)     \
-    {name, {layout, 8, alignment, qparams, symmetric}},            \
-        {name, {layout, 4, alignment, qparams, symmetric}},        \
+#define OP_FORMAT(name, layout, alignment, qparams, symmetric)                                                                             \
+    {name, {layout, 8, alignment, qparams, symmetric}}, {name, {layout, 4, alignment, qparams, symmetric}},                                \
         {name, {layout, 2, alignment, qparams, symmetric}},
     OP_FORMATS(OP_FORMAT)
 #undef OP_FORMAT

@@ -21,9 +21,9 @@ static const op_key op_row_update_keys[] = {
     { #k, offsetof(op_row_update, k), false }
 #define OP_REAL(k)                                                                                                                         \
     { #k, offsetof(op_row_update, k), true }
-    OP_INTEGER(opt),   OP_INTEGER(form),   OP_INTEGER(decay),   OP_INTEGER(clip),      OP_INTEGER(nesterov), OP_INTEGER(maximize),
-    OP_REAL(lr),       OP_REAL(momentum),  OP_REAL(dampening),  OP_REAL(weight_decay), OP_REAL(lr_decay),    OP_REAL(accumulator),
-    OP_REAL(eps),      OP_REAL(beta1),     OP_REAL(beta2),      OP_REAL(shrink),       OP_REAL(trust),       OP_REAL(limit),
+    OP_INTEGER(opt), OP_INTEGER(form),  OP_INTEGER(decay),  OP_INTEGER(clip),      OP_INTEGER(nesterov), OP_INTEGER(maximize),
+    OP_REAL(lr),     OP_REAL(momentum), OP_REAL(dampening), OP_REAL(weight_decay), OP_REAL(lr_decay),    OP_REAL(accumulator),
+    OP_REAL(eps),    OP_REAL(beta1),    OP_REAL(beta2),     OP_REAL(shrink),       OP_REAL(trust),       OP_REAL(limit),
 #undef OP_INTEGER
 #undef OP_REAL
 };

@@ -36,16 +36,16 @@ static inline double q_pow(const double a, const double p) {
 }
 
 #define Q_MATH_H
-#define Q_NAN             ((double)NAN)
-#define q_clz64(x)        __builtin_clzll(x)
-#define Q_ROUNDER         6755399441055744.0 /* 1.5 * 2^52 */
+#define Q_NAN      ((double)NAN)
+#define q_clz64(x) __builtin_clzll(x)
+#define Q_ROUNDER  6755399441055744.0 /* 1.5 * 2^52 */
 #ifdef __clang__
 #pragma clang diagnostic ignored "-Wkeyword-macro"
 #endif
-#define float             double
-#define fmaf              fma
-#define sqrtf             sqrt
-#define fabsf             fabs
+#define float double
+#define fmaf  fma
+#define sqrtf sqrt
+#define fabsf fabs
 #define _Static_assert(condition, text) extern int qemb_twin_layout
 
 #endif

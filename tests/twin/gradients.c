@@ -204,7 +204,8 @@ static void check_case(twin *t) {
     ok(qemb_buffer_create(t->ctx, sizeof dense, &to_dense));
     ok(qemb_buffer_create(t->ctx, sizeof psw, &to_psw));
     (void)loss(t);
-    ok(qemb_embedding_bag_backward(t->bag, t->batch, t->grad, &(qemb_gradients){.dense = to_dense, .per_sample_weights = weighted ? to_psw : NULL}));
+    ok(qemb_embedding_bag_backward(t->bag, t->batch, t->grad,
+                                   &(qemb_gradients){.dense = to_dense, .per_sample_weights = weighted ? to_psw : NULL}));
     ok(qemb_buffer_read(to_dense, 0, sizeof dense, dense));
     ok(qemb_buffer_read(to_psw, 0, sizeof psw, psw));
     for (int i = 0; i < ROWS * DIM && !t->what->fake_quant; i++) {
