@@ -53,7 +53,7 @@ foreach(source IN LISTS test_sources)
   endif()
   if(name STREQUAL test_fuzz) # the targets that need no device
     qemb_sources(fuzz_sources tests/fuzz/fuzz_*.c)
-    list(FILTER fuzz_sources EXCLUDE REGEX "kernels|options|device")
+    list(FILTER fuzz_sources EXCLUDE REGEX "/fuzz_(kernels|options|device)[^/]*$")
     target_sources(test_fuzz PRIVATE ${fuzz_sources})
   endif()
   qemb_add_test(${name} ${name} -j1)
