@@ -49,7 +49,7 @@ qemb_status qemb_embedding_bag_forward(qemb_embedding_bag *bag, qemb_batch *batc
     }
     REQUIRE(batch->ctx == bag->ctx && out->ctx == bag->ctx, QEMB_ERR_ARG,
             "embedding_bag_forward: bag, batch and out are of different contexts");
-    REQUIRE(batch->bag == bag, QEMB_ERR_STATE, "embedding_bag_forward: the batch was set for another module, or never");
+    REQUIRE(batch->module == bag->serial, QEMB_ERR_STATE, "embedding_bag_forward: the batch was set for another module, or never");
     int64_t rows = bag->pooled ? batch->bags : batch->view.shape.lookups;
     REQUIRE(qemb__mul_i64(rows, bag->tables->output_dim, &elements) && elements <= INT64_MAX / 8, QEMB_ERR_OVERFLOW,
             "embedding_bag_forward: %lld output rows of %lld do not fit in 63 bits", (long long)rows, (long long)bag->tables->output_dim);

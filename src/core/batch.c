@@ -331,10 +331,10 @@ qemb_status qemb_batch_set(qemb_batch *b, const qemb_embedding_bag *bag, const q
     if (b->is_unchecked) {
         forget_unchecked(b);
     }
-    b->bag = bag;
+    b->module = bag->serial;
     b->bags = shape.bags;
     b->check = in->check;
-    b->generation++;
+    b->generation = qemb__serial(b->ctx);
 done:
     qemb__leave(b->ctx);
     return st;
@@ -394,10 +394,10 @@ qemb_status qemb_batch_set_device(qemb_batch *b, const qemb_embedding_bag *bag, 
     b->view = view;
     b->status_dirty = true;
     b->on_device = true;
-    b->bag = bag;
+    b->module = bag->serial;
     b->bags = shape.bags;
     b->check = in->check;
-    b->generation++;
+    b->generation = qemb__serial(b->ctx);
     if (!b->is_unchecked) {
         b->is_unchecked = true;
         b->next_unchecked = b->ctx->unchecked;
@@ -433,7 +433,7 @@ qemb_status qemb_batch_status(qemb_batch *b, int64_t *skipped) {
     }
     qemb_status st = qemb__enter(b->ctx, "batch_status");
     if (st == QEMB_OK) {
-        st = b->bag ? qemb__batch_read_status(b, skipped) : qemb__fail(QEMB_ERR_STATE, "batch_status: the batch was never set");
+        st = b->module ? qemb__batch_read_status(b, skipped) : qemb__fail(QEMB_ERR_STATE, "batch_status: the batch was never set");
         forget_unchecked(b);
         qemb__leave(b->ctx);
     }

@@ -6,13 +6,13 @@
 
 struct qemb_batch {
     qemb_context *ctx;
-    const qemb_embedding_bag *bag; /* the module it was set for; NULL before the first set */
+    uint64_t module; /* serial of the module it was set for; 0 before the first set */
     qemb__batch_view view;
     int64_t bags; /* of one feature */
     qemb_check check;
     bool on_device;      /* view's buffers are the caller's */
     int64_t skipped;     /* host input under QEMB_SKIP */
-    uint64_t generation; /* counts sets: a backward belongs to the forward of the same generation */
+    uint64_t generation; /* serial of the last set: a backward, and a sort, belong to the forward of the same generation */
 
     /* host input travels in one copy through one of two staging blocks into one of two stores, so that a set need not wait for the
      * step that still reads the last one */

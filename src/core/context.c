@@ -31,6 +31,10 @@ qemb_status qemb__enter(qemb_context *ctx, const char *call) {
     return QEMB_OK;
 }
 
+uint64_t qemb__serial(qemb_context *ctx) {
+    return ++ctx->serials;
+}
+
 qemb_status qemb__lose(qemb_context *ctx, qemb_status code) {
     if (!ctx->lost) {
         ctx->lost = true;

@@ -18,6 +18,7 @@ struct qemb_context {
     qemb_counters counters;
     qemb_buffer *events;   /* two q_i64 on the device: nonfinite rows, repaired rows, counted by kernels that store state */
     qemb_batch *unchecked; /* batches with device input whose status has not been read yet, linked by next_unchecked */
+    uint64_t serials;      /* given so far, see qemb__serial */
     int64_t mark;          /* counters.commands before the first command of this call that changes what the caller can see */
     bool lost;             /* such a call broke off in the middle, or a command failed on the device: see qemb__lose */
     char lost_by[512];     /* the sentence of that failure */
@@ -36,6 +37,9 @@ struct qemb_buffer {
 /* One thread at a time: BUSY with the caller's name, else the context is taken until qemb__leave. DEVICE once it is lost. */
 qemb_status qemb__enter(qemb_context *ctx, const char *call);
 void qemb__leave(qemb_context *ctx);
+
+/* A number that this context gives once: what names a module, or what a batch was set to, when another may lie at the same address. Never 0. */
+uint64_t qemb__serial(qemb_context *ctx);
 
 /* From here on nobody knows what the device's memory holds, so every call but a destroy says DEVICE and what happened. Keeps the sentence
  * recorded last, returns `code`. */

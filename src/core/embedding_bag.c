@@ -131,6 +131,7 @@ qemb_status qemb__bag_create(qemb_context *ctx, const qemb_collection_desc *desc
     TRY(qemb__calloc(1, sizeof *bag, &block));
     bag = block;
     bag->ctx = ctx;
+    bag->serial = qemb__serial(ctx);
     bag->options = desc->options;
     bag->pooled = pooled;
     TRY(qemb__calloc(desc->num_tables, sizeof *bag->qconfig, (void **)&bag->qconfig));
@@ -161,6 +162,7 @@ qemb_status qemb__bag_share(const qemb_embedding_bag *source, const qemb_qconfig
     TRY(qemb__calloc(1, sizeof *bag, &block));
     bag = block;
     bag->ctx = source->ctx;
+    bag->serial = qemb__serial(source->ctx);
     bag->options = source->options;
     bag->pooled = source->pooled;
     TRY(qemb__calloc(source->tables->num_tables, sizeof *bag->qconfig, (void **)&bag->qconfig));

@@ -14,12 +14,13 @@ typedef struct qemb__schedule {
 
 struct qemb_embedding_bag {
     qemb_context *ctx;
+    uint64_t serial; /* what batches name it by */
     qemb__tables *tables;
     qemb_bag_options options;
     bool pooled;                  /* false: embedding, one output row a lookup */
     int64_t forwards;             /* forward calls so far: the step that observer state counts */
     qemb_buffer *winners;         /* mode max: the element each output was taken from, of the last forward */
-    const qemb_batch *last_batch; /* of the last forward, with its generation: what a backward must name */
+    const qemb_batch *last_batch; /* of the last forward, with its generation: what a backward must name; NULL: none. Only compared */
     uint64_t last_generation;
     qemb_qconfig *qconfig;           /* [T] as created */
     struct qemb__training *training; /* core/training.h; made by the first call that needs it */

@@ -50,6 +50,7 @@ qemb_status qemb__packed_plan_create(qemb_context *ctx, const qemb__packed_plan 
     p = block;
     p->ctx = ctx;
     p->shape.ctx = ctx;
+    p->shape.serial = qemb__serial(ctx);
     p->shape.options = plan->options;
     p->shape.pooled = plan->pooled;
     TRY(qemb__packed_tables_create(ctx, plan, call, &p->shape.tables));

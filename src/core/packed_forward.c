@@ -16,7 +16,7 @@ qemb_status qemb_packed_forward(qemb_packed *p, qemb_batch *batch, qemb_buffer *
     REQUIRE(dtype == QEMB_FLOAT32 || dtype == QEMB_FLOAT16 || dtype == QEMB_BFLOAT16, QEMB_ERR_DTYPE,
             "packed_forward: dtype=%d, want QEMB_FLOAT32, QEMB_FLOAT16 or QEMB_BFLOAT16", (int)dtype);
     REQUIRE(batch->ctx == p->ctx && out->ctx == p->ctx, QEMB_ERR_ARG, "packed_forward: packed, batch and out are of different contexts");
-    REQUIRE(batch->bag == &p->shape, QEMB_ERR_STATE,
+    REQUIRE(batch->module == p->shape.serial, QEMB_ERR_STATE,
             "packed_forward: the batch was set for another module, or never (qemb_packed_batch_set)");
     const int64_t rows = p->shape.pooled ? batch->bags : batch->view.shape.lookups;
     REQUIRE(qemb__mul_i64(rows, s->output_dim, &elements) && elements <= INT64_MAX / 8, QEMB_ERR_OVERFLOW,

@@ -78,7 +78,7 @@ qemb_status qemb__training_check(const qemb_embedding_bag *bag, const qemb_batch
     qemb_status st = QEMB_OK;
     REQUIRE(batch->ctx == bag->ctx && grad_output->ctx == bag->ctx, QEMB_ERR_ARG,
             "%s: bag, batch and grad_output are of different contexts", call);
-    REQUIRE(batch->bag == bag, QEMB_ERR_STATE, "%s: the batch was set for another module, or never", call);
+    REQUIRE(batch->module == bag->serial, QEMB_ERR_STATE, "%s: the batch was set for another module, or never", call);
     REQUIRE(bag->last_batch, QEMB_ERR_STATE, "%s: no forward since the module was made, stepped, switched or written to", call);
     REQUIRE(bag->last_batch == batch, QEMB_ERR_STATE, "%s: the last forward had another batch", call);
     REQUIRE(bag->last_generation == batch->generation, QEMB_ERR_STATE, "%s: the batch was set again after the forward", call);
