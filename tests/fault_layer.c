@@ -154,7 +154,8 @@ typedef struct program_handle {
     char *text;
     size_t bytes;
     cl_program program; /* NULL: not built */
-    int references;     /* beside the first */
+    uint64_t key;
+    int references; /* beside the first */
 } program_handle;
 
 static uint64_t mix(uint64_t h, const char *data, size_t bytes) {
@@ -266,18 +267,69 @@ static cl_program CL_API_CALL create_program(cl_context context, cl_uint n, cons
     return (cl_program)(void *)handle;
 }
 
+/* A binary is the number of what was built. */
+static const char binary_magic[8] = {'l', 'a', 'y', 'e', 'r', 'b', 'i', 'n'};
+enum { BINARY_BYTES = sizeof binary_magic + sizeof(uint64_t) };
+
+static cl_program CL_API_CALL create_program_with_binary(cl_context context, cl_uint n, const cl_device_id *devices, const size_t *sizes,
+                                                         const unsigned char **binaries, cl_int *status, cl_int *error) {
+    FAIL_CREATE(clCreateProgramWithBinary)
+    const bool good = n == 1 && sizes[0] == BINARY_BYTES && memcmp(binaries[0], binary_magic, sizeof binary_magic) == 0;
+    program_handle *handle = good ? calloc(1, sizeof *handle) : NULL;
+    (void)context;
+    (void)devices;
+    if (status) {
+        *status = good ? CL_SUCCESS : CL_INVALID_BINARY;
+    }
+    if (error) {
+        *error = good ? CL_SUCCESS : CL_INVALID_BINARY;
+    }
+    if (handle) {
+        handle->dispatch = &table;
+        memcpy(&handle->key, binaries[0] + sizeof binary_magic, sizeof handle->key);
+        count_object(FAULT_PROGRAM, 1);
+    }
+    return (cl_program)(void *)handle;
+}
+
+static cl_int CL_API_CALL get_program_info(cl_program program, cl_program_info what, size_t bytes, void *value, size_t *needed) {
+    FAIL(clGetProgramInfo)
+    const program_handle *handle = (const program_handle *)(const void *)program;
+    const size_t size = BINARY_BYTES;
+    (void)needed;
+    if (!handle->program || !value) {
+        return CL_INVALID_VALUE;
+    }
+    if (what == CL_PROGRAM_BINARY_SIZES && bytes >= sizeof size) {
+        memcpy(value, &size, sizeof size);
+        return CL_SUCCESS;
+    }
+    if (what == CL_PROGRAM_BINARIES && bytes >= sizeof(unsigned char *)) {
+        unsigned char *target = *(unsigned char **)value;
+        memcpy(target, binary_magic, sizeof binary_magic);
+        memcpy(target + sizeof binary_magic, &handle->key, sizeof handle->key);
+        return CL_SUCCESS;
+    }
+    return driver->clGetProgramInfo(handle->program, what, bytes, value, NULL);
+}
+
 static cl_int CL_API_CALL build_program(cl_program program, cl_uint n, const cl_device_id *devices, const char *options,
                                         void(CL_CALLBACK *notify)(cl_program, void *), void *user) {
     FAIL(clBuildProgram)
     program_handle *handle = (program_handle *)(void *)program;
-    const uint64_t key = mix(mix(0xcbf29ce484222325u, handle->text, handle->bytes), options, strlen(options));
     const char *text = handle->text;
     cl_int error = CL_SUCCESS;
+    if (text) {
+        handle->key = mix(mix(0xcbf29ce484222325u, handle->text, handle->bytes), options, strlen(options));
+    }
     for (int k = 0; k < num_built; k++) {
-        if (built[k].key == key) {
+        if (built[k].key == handle->key) {
             handle->program = built[k].program;
             return CL_SUCCESS;
         }
+    }
+    if (!text) {
+        return CL_BUILD_PROGRAM_FAILURE; /* a binary of another process */
     }
     cl_program made = driver->clCreateProgramWithSource(shared_context, 1, &text, &handle->bytes, &error);
     error = made ? driver->clBuildProgram(made, n, devices, options, notify, user) : error;
@@ -285,7 +337,7 @@ static cl_int CL_API_CALL build_program(cl_program program, cl_uint n, const cl_
         if (num_built == sizeof built / sizeof *built) {
             abort();
         }
-        built[num_built++] = (built_program){key, made};
+        built[num_built++] = (built_program){handle->key, made};
         handle->program = made;
     } else if (made) {
         (void)driver->clReleaseProgram(made);
@@ -455,6 +507,8 @@ static void fill_table(void) {
     table.clGetMemObjectInfo = get_mem_info;
     table.clSetMemObjectDestructorCallback = set_destructor;
     table.clCreateProgramWithSource = create_program;
+    table.clCreateProgramWithBinary = create_program_with_binary;
+    table.clGetProgramInfo = get_program_info;
     table.clBuildProgram = build_program;
     table.clGetProgramBuildInfo = get_build_info;
     table.clRetainProgram = retain_program;

@@ -38,6 +38,8 @@
     X(clGetMemObjectInfo, OOM, CL_INVALID_MEM_OBJECT, CL_INVALID_VALUE)                                                               \
     X(clSetMemObjectDestructorCallback, OOM, CL_INVALID_MEM_OBJECT, CL_INVALID_VALUE)                                                 \
     X(clCreateProgramWithSource, OOM, CL_INVALID_CONTEXT, CL_INVALID_VALUE)                                                           \
+    X(clCreateProgramWithBinary, OOM, CL_INVALID_CONTEXT, CL_INVALID_VALUE, CL_INVALID_DEVICE, CL_INVALID_BINARY)                      \
+    X(clGetProgramInfo, OOM, CL_INVALID_VALUE, CL_INVALID_PROGRAM, CL_INVALID_PROGRAM_EXECUTABLE)                                     \
     X(clBuildProgram, OOM, CL_BUILD_PROGRAM_FAILURE, CL_COMPILER_NOT_AVAILABLE, CL_INVALID_BUILD_OPTIONS, CL_INVALID_BINARY,          \
       CL_INVALID_OPERATION, CL_INVALID_PROGRAM, CL_INVALID_DEVICE, CL_INVALID_VALUE)                                                  \
     X(clGetProgramBuildInfo, OOM, CL_INVALID_DEVICE, CL_INVALID_VALUE, CL_INVALID_PROGRAM)                                            \
@@ -106,10 +108,6 @@ typedef struct fault_state {
     int64_t objects[FAULT_OBJECT_COUNT]; /* alive */
     int64_t reached[FAULT_ENTRY_COUNT];  /* calls of each entry, armed or not */
 } fault_state;
-
-/* Number of codes of an entry; its name. */
-int fault_codes(fault_entry entry);
-const char *fault_name(fault_entry entry);
 
 /* What the shared object exports under this name. */
 typedef fault_state *fault_layer_function(void);

@@ -131,7 +131,11 @@ typedef struct qemb_context qemb_context;
  *          "opencl:P:D"     device D of platform P, as `qemb devices` numbers them
  *          anything else    a part of a device's or platform's name, case ignored
  * Errors   DEVICE with the list of what there is; NOMEM.
- * Time     PoCL 30-80 ms; kernels compile when a module is created. */
+ * Time     PoCL 30-80 ms; kernels compile when a module is created.
+ * Files    for drivers that keep no compiled programs themselves (others than PoCL, NVIDIA's and Mesa's) the library keeps them, in files of the user's
+ *          alone: $QEMB_CACHE "on" in $XDG_CACHE_HOME/qemb or ~/.cache/qemb, "off", or in the folder that it names; 256 MiB, then those go that were
+ *          not used for longest. A file that is damaged, of another device, driver or version, or refused by the driver is as good as none.
+ *          Nothing else is written but by the calls of qemb_io.h. */
 QEMB_API qemb_status qemb_context_create(const char *device, qemb_context **ctx);
 QEMB_API void qemb_context_destroy(qemb_context *ctx);
 

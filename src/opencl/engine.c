@@ -284,6 +284,8 @@ qemb_status qemb__cl_open(qemb_context *ctx, cl_platform_id platform, cl_device_
         CL_TRY(error, "clCreateCommandQueue");
     }
     TRY(qemb__cl_describe(ctx));
+    cl->log_builds = qemb__log_wants("build");
+    qemb__cl_binary_open(cl);
     TRY(qemb__cl_probe(ctx));
     TRY(open_picker(cl));
 done:

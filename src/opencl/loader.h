@@ -14,12 +14,13 @@
 
 /* clang-format off */
 #define QEMB__CL_CALLS(X)                                                                                                              \
-    X(clBuildProgram) X(clCreateBuffer) X(clCreateCommandQueue) X(clCreateContext) X(clCreateKernel) X(clCreateProgramWithSource)      \
-    X(clEnqueueBarrierWithWaitList) X(clEnqueueCopyBuffer) X(clEnqueueFillBuffer) X(clEnqueueMarkerWithWaitList)                       \
-    X(clEnqueueNDRangeKernel) X(clEnqueueReadBuffer) X(clEnqueueWriteBuffer) X(clFinish) X(clGetCommandQueueInfo) X(clGetDeviceIDs)    \
-    X(clGetDeviceInfo) X(clGetEventInfo) X(clGetMemObjectInfo) X(clGetPlatformIDs) X(clGetPlatformInfo) X(clGetProgramBuildInfo)       \
+    X(clBuildProgram) X(clCreateBuffer) X(clCreateCommandQueue) X(clCreateContext) X(clCreateKernel)                                   \
+    X(clCreateProgramWithBinary) X(clCreateProgramWithSource) X(clEnqueueBarrierWithWaitList) X(clEnqueueCopyBuffer)                   \
+    X(clEnqueueFillBuffer) X(clEnqueueMarkerWithWaitList) X(clEnqueueNDRangeKernel) X(clEnqueueReadBuffer)                             \
+    X(clEnqueueWriteBuffer) X(clFinish) X(clGetCommandQueueInfo) X(clGetDeviceIDs) X(clGetDeviceInfo) X(clGetEventInfo)                \
+    X(clGetMemObjectInfo) X(clGetPlatformIDs) X(clGetPlatformInfo) X(clGetProgramBuildInfo) X(clGetProgramInfo)                        \
     X(clReleaseCommandQueue) X(clReleaseContext) X(clReleaseEvent) X(clReleaseKernel) X(clReleaseMemObject) X(clReleaseProgram)        \
-    X(clRetainCommandQueue) X(clRetainContext) X(clRetainEvent) X(clRetainMemObject) X(clRetainProgram) X(clCreateProgramWithBinary) X(clGetProgramInfo) X(clSetKernelArg)                                 \
+    X(clRetainCommandQueue) X(clRetainContext) X(clRetainEvent) X(clRetainMemObject) X(clRetainProgram) X(clSetKernelArg)              \
     X(clSetMemObjectDestructorCallback) X(clWaitForEvents)
 /* clang-format on */
 

@@ -4,6 +4,7 @@
 
 #include "core/ops.h"
 #include "core/tables.h"
+#include "opencl/cache.h"
 #include "opencl/loader.h"
 #include "opencl/pick.h"
 
@@ -33,6 +34,9 @@ typedef struct qemb__cl {
     char name[256], platform_name[256], driver[128];
     char base_options[QEMB__CL_OPTIONS]; /* of every build on this device */
     char *log;                           /* of the last failed build */
+    char cache[QEMB__CACHE_FOLDER];      /* where binaries are kept; "": nowhere */
+    qemb__cache_key identity;            /* of device, driver and library, in the key of every binary */
+    bool log_builds;                     /* $QEMB_LOG=build */
     qemb__picker picker;
     qemb__cl_kernel *kernels;
     int64_t num_kernels, cap_kernels;
@@ -57,6 +61,14 @@ qemb_status qemb__cl_kernel_get(qemb_context *ctx, const char *file, const char 
 qemb_status qemb__cl_kernel_pieces(qemb_context *ctx, const char *const *pieces, int count, const char *name, const char *options,
                                    cl_kernel *kernel);
 void qemb__cl_kernels_free(qemb__cl *cl);
+
+/* ---- binary.c: programs to and from the cache. Nothing here fails */
+/* Whether there is one, and what all its keys have in common. */
+void qemb__cl_binary_open(qemb__cl *cl);
+qemb__cache_key qemb__cl_binary_key(const qemb__cl *cl, const char *const *texts, const size_t *sizes, int count, const char *options);
+/* A program that is built, or NULL: there is none under this key, or the driver refuses it. */
+cl_program qemb__cl_binary_load(qemb__cl *cl, const qemb__cache_key *key, const char *options);
+void qemb__cl_binary_store(const qemb__cl *cl, const qemb__cache_key *key, cl_program program);
 
 /* ---- launch.c */
 typedef struct qemb__cl_args {

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "opencl/kernel_files.h"
 #include "opencl/opencl.h"
@@ -102,7 +104,17 @@ static qemb_status compile(qemb_context *ctx, const char **texts, const size_t *
                       cl->log ? cl->log : "");
 }
 
-static qemb_status build(qemb_context *ctx, const char *const *pieces, int count, const char *options, cl_program *out) {
+static double seconds(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* From the cache where there is one (*kept says so), unless `anew`; else compiled, and kept there. */
+static qemb_status build(qemb_context *ctx, const char *const *pieces, int count, const char *options, bool anew, bool *kept,
+                         cl_program *out) {
+    qemb__cl *cl = ctx->engine;
+    const double start = seconds();
     qemb_status st = QEMB_OK;
     const char *texts[MAX_TEXTS] = {prelude};
     size_t sizes[MAX_TEXTS] = {sizeof prelude - 1};
@@ -119,7 +131,17 @@ static qemb_status build(qemb_context *ctx, const char *const *pieces, int count
             TRY(load(pieces[i], &texts[n], &sizes[n], &owned[n]));
         }
     }
-    TRY(compile(ctx, texts, sizes, n, pieces[count - 1], options, out));
+    const qemb__cache_key key = qemb__cl_binary_key(cl, texts, sizes, n, options);
+    *out = anew ? NULL : qemb__cl_binary_load(cl, &key, options);
+    *kept = *out != NULL;
+    if (!*kept) {
+        TRY(compile(ctx, texts, sizes, n, pieces[count - 1], options, out));
+        qemb__cl_binary_store(cl, &key, *out);
+    }
+    if (cl->log_builds) {
+        qemb__log("build", "%s %s in %.0f ms: %.600s", pieces[count - 1], *kept ? "taken from the cache" : "compiled",
+                  1e3 * (seconds() - start), options);
+    }
 done:
     for (int i = 0; i < MAX_TEXTS; i++) {
         qemb__free(owned[i]);
@@ -174,6 +196,7 @@ qemb_status qemb__cl_kernel_pieces(qemb_context *ctx, const char *const *pieces,
     char key[2 * QEMB__CL_OPTIONS];
     char all[2 * QEMB__CL_OPTIONS];
     cl_program program = NULL;
+    bool kept = false;
     int length = snprintf(key, sizeof key, "%s:%s", pieces[count - 1], options);
     REQUIRE(length > 0 && (size_t)length < sizeof key, QEMB_ERR_BUILD, "kernel %s: its options are too long", name);
     *kernel = find_kernel(cl, key, name, &program);
@@ -184,9 +207,13 @@ qemb_status qemb__cl_kernel_pieces(qemb_context *ctx, const char *const *pieces,
         CL_TRY(clRetainProgram(program), "clRetainProgram");
     } else {
         (void)snprintf(all, sizeof all, "%s %s", cl->base_options, options);
-        TRY(build(ctx, pieces, count, all, &program));
+        TRY(build(ctx, pieces, count, all, false, &kept, &program));
     }
-    TRY(keep_kernel(cl, key, name, program, kernel));
+    st = keep_kernel(cl, key, name, program, kernel);
+    if (st != QEMB_OK && kept) { /* a binary that the driver took, and that is none */
+        TRY(build(ctx, pieces, count, all, true, &kept, &program));
+        TRY(keep_kernel(cl, key, name, program, kernel));
+    }
 done:
     return st;
 }

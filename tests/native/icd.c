@@ -200,7 +200,7 @@ HERE(CreateCommandQueue) HERE(RetainCommandQueue) HERE(ReleaseCommandQueue) HERE
 HERE(CreateUserEvent) HERE(SetUserEventStatus) HERE(RetainEvent) HERE(ReleaseEvent) HERE(WaitForEvents) HERE(GetEventInfo)
 HERE(GetEventProfilingInfo) HERE(EnqueueWriteBuffer) HERE(EnqueueReadBuffer) HERE(EnqueueCopyBuffer) HERE(EnqueueFillBuffer)
 HERE(CreateProgramWithSource) HERE(BuildProgram) HERE(RetainProgram) HERE(ReleaseProgram) HERE(GetProgramBuildInfo) HERE(CreateKernel)
-HERE(RetainKernel) HERE(ReleaseKernel) HERE(SetKernelArg) HERE(EnqueueNDRangeKernel)
+HERE(CreateProgramWithBinary) HERE(GetProgramInfo) HERE(RetainKernel) HERE(ReleaseKernel) HERE(SetKernelArg) HERE(EnqueueNDRangeKernel)
 extern __typeof__(*(((cl_icd_dispatch *)0)->clEnqueueMarkerWithWaitList)) native_EnqueueMarker;
 
 #define ROW(name) .cl##name = native_##name
@@ -223,5 +223,5 @@ const cl_icd_dispatch native_dispatch = {
     ROW(CreateUserEvent), ROW(SetUserEventStatus), ROW(RetainEvent), ROW(ReleaseEvent), ROW(WaitForEvents), ROW(GetEventInfo),
     ROW(GetEventProfilingInfo), ROW(EnqueueWriteBuffer), ROW(EnqueueReadBuffer), ROW(EnqueueCopyBuffer), ROW(EnqueueFillBuffer),
     ROW(CreateProgramWithSource), ROW(BuildProgram), ROW(RetainProgram), ROW(ReleaseProgram), ROW(GetProgramBuildInfo), ROW(CreateKernel),
-    ROW(RetainKernel), ROW(ReleaseKernel), ROW(SetKernelArg), ROW(EnqueueNDRangeKernel),
+    ROW(CreateProgramWithBinary), ROW(GetProgramInfo), ROW(RetainKernel), ROW(ReleaseKernel), ROW(SetKernelArg), ROW(EnqueueNDRangeKernel),
 };
