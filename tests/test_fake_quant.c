@@ -98,6 +98,21 @@ Test(fake_quant, golden_vectors, .description = "fake_quant: PyTorch's golden ro
     }
 }
 
+Test(fake_quant, near_a_tie,
+     .description = "fake_quant: a value that only its tiny zero point takes off the middle of two floats, PyTorch's bits") {
+    const float low = -0x1.bfbfcp+64f, high = 0x1.f0f0fp+113f, weight[4] = {low, high, low, high};
+    for (int e = 0; e < NUM_ENGINES; e++) {
+        float values[4];
+        float observer[4];
+        look_up_all(&engines[e],
+                    &(qemb_embedding_desc){.num_embeddings = 1, .embedding_dim = 4, .qconfig = {.quant_max = 15}, .weight = weight}, values,
+                    observer);
+        for (int i = 0; i < 4; i++) {
+            cr_assert(values[i] == (i % 2 ? 0x1.f0f0eep+113f : low), "%s, element %d: %a", engines[e].label, i, (double)values[i]);
+        }
+    }
+}
+
 /* ---- many rows against the model ---------------------------------------------------------------------------------------------------- */
 
 Test(fake_quant, many_values,

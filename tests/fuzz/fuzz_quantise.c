@@ -6,8 +6,13 @@
 
 enum { ROWS = 3, MOST_DIM = 19 };
 
+/* Whether two neighbours are both right: the value lies in their middle but for what two floats cannot hold (2^-48 of it). */
+static bool in_the_middle(float a, float b, double value) {
+    return isfinite(a) && isfinite(b) && nextafterf(a, b) == b && fabs(value - ((double)a + (double)b) / 2) <= fabs(value) * 0x1p-48;
+}
+
 /* One row under torch_cpu or torch_cuda with the memoryless observer. */
-static void expected_row(const float *w, int dim, const qemb_qconfig *q, float *out) {
+static void expected_row(const float *w, int dim, const qemb_qconfig *q, const float *got, float *out) {
     float lo = INFINITY, hi = -INFINITY, range = (float)(q->quant_max - q->quant_min), eps = q->eps > 0 ? q->eps : 0x1p-23f;
     bool finite = true;
     for (int c = 0; c < dim; c++) {
@@ -30,6 +35,9 @@ static void expected_row(const float *w, int dim, const qemb_qconfig *q, float *
         single = single * scale;
         double wide = ((double)code - (double)zero) * (double)scale;
         out[c] = !finite ? NAN : q->arithmetic == QEMB_ARITHMETIC_TORCH_CUDA ? single : (float)wide;
+        if (q->arithmetic == QEMB_ARITHMETIC_TORCH_CPU && in_the_middle(got[c], out[c], wide)) {
+            out[c] = got[c];
+        }
     }
 }
 
@@ -94,7 +102,7 @@ int fuzz_quantise(const uint8_t *bytes, size_t count) {
     PROMISE(qemb_embedding_bag_create(ctx, &desc, &bag) == QEMB_OK && qemb_buffer_create(ctx, size, &out) == QEMB_OK);
     PROMISE(qemb_embedding_bag_fake_quantise(bag, 0, 0, ROWS, out) == QEMB_OK && qemb_buffer_read(out, 0, size, got) == QEMB_OK);
     for (int r = 0; r < ROWS; r++) {
-        expected_row(weight + r * dim, dim, &q, want + r * dim);
+        expected_row(weight + r * dim, dim, &q, got + r * dim, want + r * dim);
     }
     PROMISE(fuzz_same(got, want, (size_t)(ROWS * dim)));
     check_packing(bag, weight, dim, &s);
