@@ -103,6 +103,7 @@ I float select(const float a, const float b, const int c) { return c ? b : a; }
     I T##n convert_##T##n(const ushort##n v) { return __builtin_convertvector(v, T##n); }                                 \
     I T##n convert_##T##n(const uint##n v) { return __builtin_convertvector(v, T##n); }                                   \
     I T##n convert_##T##n(const int##n v) { return __builtin_convertvector(v, T##n); }                                    \
+    I T##n convert_##T##n(const ulong##n v) { return __builtin_convertvector(v, T##n); }                                  \
     I T##n convert_##T##n(const float##n v) { return __builtin_convertvector(v, T##n); }
 #define CONVERTS(T) CONVERT(T, 2) CONVERT(T, 4) CONVERT(T, 8) CONVERT(T, 16)
 CONVERTS(uchar) CONVERTS(ushort) CONVERTS(uint) CONVERTS(int) CONVERTS(float)
