@@ -44,21 +44,23 @@ static bool due(fault_entry entry) {
     return state.persistent ? state.calls >= state.at : state.calls == state.at;
 }
 
-static cl_int note(fault_entry entry, void *caller) {
+static cl_int note(fault_entry entry) {
     state.fired++;
     state.last = entry;
     state.last_code = entries[entry].codes[state.code % entries[entry].count];
-    state.last_caller = caller;
     return state.last_code;
 }
 
 /* The code that this call must give, or success. */
-static cl_int hit(fault_entry entry, void *caller) {
+static cl_int hit(fault_entry entry) {
     __atomic_fetch_add(&state.reached[entry], 1, __ATOMIC_RELAXED);
-    return !state.asynchronous && due(entry) ? note(entry, caller) : CL_SUCCESS;
+    if (state.recording) {
+        support_stack_note(&state.calls_from);
+    }
+    return !state.asynchronous && due(entry) ? note(entry) : CL_SUCCESS;
 }
 
-#define HIT(name) const cl_int fault = hit(FAULT_##name, __builtin_return_address(0))
+#define HIT(name) const cl_int fault = hit(FAULT_##name)
 #define FAIL(name)                                                                                                                         \
     HIT(name);                                                                                                                             \
     if (fault != CL_SUCCESS) {                                                                                                             \
@@ -74,12 +76,16 @@ static cl_int hit(fault_entry entry, void *caller) {
     }
 
 /* An event that a command waits for and that then fails: so does the command, and all behind it. NULL: this one is not to fail. */
-static cl_event gate(cl_command_queue queue, fault_entry entry, void *caller) {
+static cl_event gate(cl_command_queue queue, fault_entry entry) {
     cl_context context = NULL;
+    if (state.recording) {
+        support_stack_note(&state.commands_from);
+    }
     if (!state.asynchronous || !due(entry)) {
         return NULL;
     }
-    (void)note(entry, caller);
+    (void)note(entry);
+    (void)driver->clFinish(queue); /* PoCL 3.1 may crash when a command fails while one before it still runs */
     cl_int error = driver->clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, NULL);
     cl_event event = error == CL_SUCCESS ? driver->clCreateUserEvent(context, &error) : NULL;
     if (!event) {
@@ -398,12 +404,17 @@ static cl_int CL_API_CALL set_arg(cl_kernel kernel, cl_uint i, size_t bytes, con
 
 static cl_int CL_API_CALL wait_for_events(cl_uint n, const cl_event *events) {
     FAIL(clWaitForEvents)
+    state.waited = n ? events[n - 1] : NULL;
     return driver->clWaitForEvents(n, events);
 }
 
 static cl_int CL_API_CALL get_event_info(cl_event event, cl_event_info what, size_t bytes, void *value, size_t *needed) {
     FAIL(clGetEventInfo)
-    return driver->clGetEventInfo(event, what, bytes, value, needed);
+    const cl_int error = driver->clGetEventInfo(event, what, bytes, value, needed);
+    if (error == CL_SUCCESS && state.late && state.waited != event && what == CL_EVENT_COMMAND_EXECUTION_STATUS && value) {
+        memcpy(value, &(cl_int){CL_RUNNING}, sizeof(cl_int));
+    }
+    return error;
 }
 
 static cl_int CL_API_CALL finish(cl_command_queue queue) {
@@ -413,7 +424,7 @@ static cl_int CL_API_CALL finish(cl_command_queue queue) {
 
 /* ---- commands. The library gives no events to wait for but to barriers ----------------------------------------------------------- */
 
-#define GATE(name) cl_event own = NULL, held = gate(queue, FAULT_##name, __builtin_return_address(0))
+#define GATE(name) cl_event own = NULL, held = gate(queue, FAULT_##name)
 
 static cl_int CL_API_CALL enqueue_read(cl_command_queue queue, cl_mem mem, cl_bool blocking, size_t offset, size_t bytes, void *target,
                                        cl_uint n, const cl_event *list, cl_event *event) {

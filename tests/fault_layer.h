@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "support_stack.h"
+
 #define OOM CL_OUT_OF_RESOURCES, CL_OUT_OF_HOST_MEMORY
 
 /* X(entry point, the codes of its page): the entry points that src/opencl calls. */
@@ -96,17 +98,20 @@ typedef struct fault_state {
     bool persistent;    /* every call from that one on */
     int only;           /* entry + 1: calls of that entry alone are counted and fail; 0: of all */
     bool asynchronous;  /* that command is accepted and fails on the device; calls that are no commands are not counted */
+    bool late;          /* clGetEventInfo says CL_RUNNING of every event that was not waited for last */
+    bool recording;     /* every call's stack is noted */
     fault_log log;      /* what clGetProgramBuildInfo gives as the log */
     cl_uint fake_param; /* clGetDeviceInfo answers `fake_value` to this question */
     uint64_t fake_value;
     /* the layer's */
+    cl_event waited;  /* by clWaitForEvents, last */
     int64_t calls;    /* while armed */
     int64_t fired;    /* failures given while armed */
     fault_entry last; /* the entry that failed last, and how */
     cl_int last_code;
-    void *last_caller;                   /* return address */
     int64_t objects[FAULT_OBJECT_COUNT]; /* alive */
     int64_t reached[FAULT_ENTRY_COUNT];  /* calls of each entry, armed or not */
+    support_stacks calls_from, commands_from; /* while recording: all calls, and the commands that may fail on the device */
 } fault_state;
 
 /* What the shared object exports under this name. */

@@ -15,6 +15,9 @@ typedef struct run {
     torture_report *report;
     uint64_t *tape;          /* [steps + 1] after each step, without faults */
     walk_snapshot *snapshot; /* [steps + 1] */
+    support_stacks *calls;   /* [steps][modes] where the stacks of its calls count */
+    uint64_t *seen[3];       /* [seen_count] stacks that have failed, by mode */
+    int64_t seen_count[3];
 } run;
 
 __attribute__((format(printf, 2, 3))) static void harmed(run *r, const char *format, ...) {
@@ -61,15 +64,52 @@ static bool walk_to(run *r, int step) {
     return true;
 }
 
+/* The same, and the stacks of the last step's calls are noted. */
+static bool walk_and_note(run *r, int step) {
+    if (step == 0 || !r->calls) {
+        return walk_to(r, step);
+    }
+    if (!walk_to(r, step - 1)) {
+        return false;
+    }
+    (void)r->faults->record(true, TORTURE_ONCE);
+    const bool good = walk_to(r, step);
+    for (int mode = 0; mode < 3; mode++) {
+        r->calls[(size_t)(3 * (step - 1) + mode)] = *r->faults->record(false, (torture_mode)mode);
+    }
+    return good;
+}
+
+/* Whether this call of a step is to fail: the first of its way to a call, and of the ways every stride-th. */
+static bool is_new(run *r, int step, torture_mode mode, int64_t at) {
+    const support_stacks *calls = &r->calls[(size_t)(3 * step) + mode];
+    if (at > calls->count || at > SUPPORT_STACKS) {
+        return false;
+    }
+    for (int64_t i = 0; i < r->seen_count[mode]; i++) {
+        if (r->seen[mode][i] == calls->stack[at - 1]) {
+            return false;
+        }
+    }
+    if (r->seen_count[mode] < SUPPORT_STACKS) {
+        r->seen[mode][r->seen_count[mode]++] = calls->stack[at - 1];
+    }
+    return r->seen_count[mode] % r->bounds->stride == 0;
+}
+
 /* What a walk without faults reads and shows. */
 static bool learn(run *r) {
     r->tape = calloc((size_t)walk_step_count + 1, sizeof *r->tape);
     r->snapshot = calloc((size_t)walk_step_count + 1, sizeof *r->snapshot);
-    if (!r->tape || !r->snapshot) {
+    for (int mode = 0; r->bounds->each_way && mode < 3; mode++) {
+        r->seen[mode] = calloc(SUPPORT_STACKS, sizeof *r->seen[mode]);
+    }
+    r->calls = r->bounds->each_way ? calloc(3 * (size_t)walk_step_count, sizeof *r->calls) : NULL;
+    if (!r->tape || !r->snapshot || (r->bounds->each_way && (!r->calls || !r->seen[2]))) {
         abort();
     }
     for (int step = 0; step <= walk_step_count; step++) {
-        if (!walk_to(r, step) || !walk_look(&r->w, &r->snapshot[step])) {
+        if (!walk_and_note(r, step) || !walk_look(&r->w, &r->snapshot[step])) {
             return false;
         }
         r->tape[step] = r->w.tape;
@@ -94,6 +134,7 @@ static void expect_same(run *r, int step, const char *when) {
 }
 
 static bool is_lost(run *r) {
+    (void)(r->w.ctx && qemb_context_finish(r->w.ctx) != QEMB_OK); /* this one may be the first to hear of it */
     return r->w.ctx && qemb_context_finish(r->w.ctx) == QEMB_ERR_DEVICE && strstr(qemb_last_error(), "lost") != NULL;
 }
 
@@ -139,19 +180,32 @@ static bool inject(run *r, int64_t at, int code, torture_mode mode) {
 
 /* Every call of a step, every code of it, in one mode. */
 static void torture_step(run *r, int step, torture_mode mode) {
-    for (int64_t at = r->bounds->phase; r->report->harmed < 20; at += r->bounds->stride) {
+    for (int64_t at = r->bounds->phase; r->report->harmed < 20; at += r->bounds->each_way ? 1 : r->bounds->stride) {
         int codes = 1;
+        if (r->bounds->each_way && at > r->calls[(size_t)(3 * step) + mode].count) {
+            return;
+        }
+        if (r->bounds->each_way && !is_new(r, step, mode, at)) {
+            continue;
+        }
         for (int code = 0; code < codes; code++) {
             if (!walk_to(r, step)) {
                 return;
             }
             const int which = r->bounds->all_codes ? code : (int)(at + step + mode);
             if (!inject(r, at, which, mode)) {
-                return;
+                if (!r->bounds->each_way) {
+                    return; /* the step has no such call any more */
+                }
+                break;
             }
             codes = r->bounds->all_codes ? r->faults->codes() : 1;
         }
     }
+}
+
+bool torture_all_ways(void) {
+    return getenv("QEMB_SCOREBOARD") != NULL || getenv("QEMB_ALL_WAYS") != NULL;
 }
 
 void torture(const walk *start, const torture_faults *faults, const torture_bounds *bounds, torture_report *report) {
@@ -169,7 +223,14 @@ void torture(const walk *start, const torture_faults *faults, const torture_boun
             torture_step(&r, step, TORTURE_ONCE);
         }
     }
+    for (int mode = 0; mode < 3 && getenv("QEMB_TORTURE_VERBOSE"); mode++) {
+        (void)printf("mode %d: %lld ways\n", mode, (long long)r.seen_count[mode]);
+    }
     close_walk(&r);
+    for (int mode = 0; mode < 3; mode++) {
+        free(r.seen[mode]);
+    }
+    free(r.calls);
     free(r.tape);
     free(r.snapshot);
 }

@@ -6,25 +6,28 @@
 #ifndef QEMB_TESTS_SUPPORT_TORTURE_H
 #define QEMB_TESTS_SUPPORT_TORTURE_H
 
+#include "support_stack.h"
 #include "support_walk.h"
 
 typedef enum torture_mode { TORTURE_ONCE, TORTURE_FOR_GOOD, TORTURE_ASYNCHRONOUS } torture_mode;
 
 /* Whoever makes calls fail. */
 typedef struct torture_faults {
-    void (*arm)(int64_t at, int code, torture_mode mode); /* the at-th call from now on, with the code-th of its codes */
-    bool (*disarm)(void);                                 /* whether any fault was given since */
-    int (*codes)(void);                                   /* how many codes the call that failed last has */
-    bool (*right)(qemb_status st, torture_mode mode);     /* st fits the failure */
-    const char *(*site)(void);                            /* the call that failed last, and its code */
-    const char *(*leaks)(void);                           /* after everything is destroyed: what is still there, or NULL */
-    bool asynchronous;                                    /* the third mode exists */
+    void (*arm)(int64_t at, int code, torture_mode mode);        /* the at-th call from now on, with the code-th of its codes */
+    bool (*disarm)(void);                                        /* whether any fault was given since */
+    int (*codes)(void);                                          /* how many codes the call that failed last has */
+    bool (*right)(qemb_status st, torture_mode mode);            /* st fits the failure */
+    const char *(*site)(void);                                   /* the call that failed last, and its code */
+    const char *(*leaks)(void);                                  /* after everything is destroyed: what is still there, or NULL */
+    const support_stacks *(*record)(bool on, torture_mode mode); /* notes the stacks of all calls; off: what was noted of a mode's calls */
+    bool asynchronous;                                           /* the third mode exists */
 } torture_faults;
 
 typedef struct torture_bounds {
     int64_t stride; /* only every stride-th call of a step fails, beginning at `phase` (from 1); 1: all */
     int64_t phase;
     bool all_codes;
+    bool each_way; /* of the calls only the first of each way to a call (by its stack); stride and phase count ways */
 } torture_bounds;
 
 typedef struct torture_report {
@@ -32,6 +35,9 @@ typedef struct torture_report {
     int64_t harmed; /* failures of any of the rules; the first few are told in `text` */
     char text[4000];
 } torture_report;
+
+/* $QEMB_SCOREBOARD or $QEMB_ALL_WAYS: every way to a call fails, not a share of them. */
+bool torture_all_ways(void);
 
 void torture(const walk *start, const torture_faults *faults, const torture_bounds *bounds, torture_report *report);
 

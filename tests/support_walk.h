@@ -31,7 +31,7 @@ typedef struct walk_step {
     const char *name;
     qemb_status (*run)(walk *w);
     bool opencl;  /* the reference engine has no such call */
-    bool several; /* makes several objects, and keeps those that it could make */
+    bool several; /* makes several calls: what those before the refused one did stays */
 } walk_step;
 
 extern const walk_step walk_steps[];

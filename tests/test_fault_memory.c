@@ -23,7 +23,13 @@ static int64_t blocks; /* taken from the heap and not given back, by any thread 
 static int64_t blocks_before;
 static fault_state *layer;
 
+static support_stacks ways;
+static bool recording;
+
 static bool fails(void) {
+    if (recording) {
+        support_stack_note(&ways);
+    }
     if (!control.armed) {
         return false;
     }
@@ -110,14 +116,24 @@ static const char *leaks(void) {
     return (more && !first) || objects ? text : NULL;
 }
 
-static const torture_faults memory_faults = {arm, disarm, codes, right, site, leaks, false};
+static const support_stacks *record(bool on, torture_mode mode) {
+    static const support_stacks none;
+    if (on) {
+        ways.count = 0;
+    }
+    recording = on;
+    return mode == TORTURE_ASYNCHRONOUS ? &none : &ways;
+}
+
+static const torture_faults memory_faults = {arm, disarm, codes, right, site, leaks, record, false};
 
 static void run(const char *device, const char *label) {
     const char *nightly = getenv("QEMB_NIGHTLY");
     const bool full = nightly && strcmp(nightly, "1") == 0;
+    const bool each_way = !full && strcmp(device, "reference") != 0;
     torture_report report = {0};
     const walk start = {.device = device, .folder = support_path("."), .opencl = strcmp(device, "reference") != 0};
-    torture(&start, &memory_faults, &(torture_bounds){full || !start.opencl ? 1 : 5, 1, true}, &report);
+    torture(&start, &memory_faults, &(torture_bounds){!each_way || torture_all_ways() ? 1 : 4, 1, true, each_way}, &report);
     (void)printf("%s: %lld failed allocations, %lld refused, %lld absorbed, %lld contexts lost, %lld walks\n", label,
                  (long long)report.injected, (long long)report.refused, (long long)report.absorbed, (long long)report.lost,
                  (long long)report.walks);

@@ -76,9 +76,10 @@ static void buffer_destroy(qemb_buffer *buffer) {
 /* A transfer that waits may speak of any command before it: see qemb__cl_waited. */
 static qemb_status transferred(qemb_context *ctx, cl_int error, cl_event event, bool wait, const char *what) {
     if (error != CL_SUCCESS) {
-        return wait ? qemb__cl_waited(ctx, error, what) : qemb__cl_fail(error, what);
+        return wait ? qemb__cl_waited(ctx, error, false, what) : qemb__cl_fail(error, what);
     }
-    return qemb__cl_enqueued(ctx, error, event, what);
+    const qemb_status st = qemb__cl_enqueued(ctx, error, event, what);
+    return st == QEMB_OK && wait ? qemb__cl_waited(ctx, CL_SUCCESS, true, what) : st;
 }
 
 static qemb_status buffer_write(qemb_buffer *buffer, size_t offset, size_t bytes, const void *source, bool wait) {
@@ -103,10 +104,11 @@ static qemb_status fence_wait(qemb_context *ctx, void **fence) {
         return QEMB_OK;
     }
     cl_int error = clWaitForEvents(1, &event);
-    if (error != CL_SUCCESS && clFinish(cl->queue) == CL_SUCCESS) {
+    const bool finished = error != CL_SUCCESS && clFinish(cl->queue) == CL_SUCCESS;
+    if (finished) {
         error = CL_SUCCESS; /* ended all the same; the poll says how */
     }
-    const qemb_status st = qemb__cl_waited(ctx, error, "clWaitForEvents");
+    const qemb_status st = qemb__cl_waited(ctx, error, finished, "clWaitForEvents");
     if (st == QEMB_OK || ctx->lost) {
         (void)clReleaseEvent(event);
         *fence = NULL;
@@ -154,7 +156,8 @@ static qemb_status buffer_copy(qemb_buffer *target, size_t target_offset, qemb_b
 
 static qemb_status finish(qemb_context *ctx) {
     qemb__cl *cl = ctx->engine;
-    return qemb__cl_waited(ctx, clFinish(cl->queue), "clFinish");
+    const cl_int error = clFinish(cl->queue);
+    return qemb__cl_waited(ctx, error, error == CL_SUCCESS, "clFinish");
 }
 
 static const char *build_log(qemb_context *ctx) {

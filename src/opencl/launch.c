@@ -31,13 +31,22 @@ void qemb__cl_forget_events(qemb__cl *cl) {
     }
 }
 
-/* Looks at the commands that have ended since; the context is lost when one of them failed on the device. A finish says nothing of them. */
-static qemb_status poll_events(qemb_context *ctx) {
+static cl_int status_of(cl_event event, cl_int *status) {
+    return clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof *status, status, NULL);
+}
+
+/* Looks at the commands that have ended since; the context is lost when one of them failed on the device. A finish says nothing of them.
+ * `ended`: all have, although the driver may say so a little later (PoCL does of commands that fail), and then it is waited for. */
+static qemb_status poll_events(qemb_context *ctx, bool ended) {
     qemb__cl *cl = ctx->engine;
     while (cl->num_pending) {
         cl_int status = CL_COMPLETE;
-        const cl_int error =
-            clGetEventInfo(cl->pending[cl->first_pending], CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL);
+        cl_event event = cl->pending[cl->first_pending];
+        cl_int error = status_of(event, &status);
+        if (ended && error == CL_SUCCESS && status > CL_COMPLETE) {
+            (void)clWaitForEvents(1, &event);
+            error = status_of(event, &status);
+        }
         if (error != CL_SUCCESS || status > CL_COMPLETE) {
             break; /* asked again at the next command */
         }
@@ -50,8 +59,8 @@ static qemb_status poll_events(qemb_context *ctx) {
     return QEMB_OK;
 }
 
-qemb_status qemb__cl_waited(qemb_context *ctx, cl_int error, const char *what) {
-    qemb_status st = poll_events(ctx);
+qemb_status qemb__cl_waited(qemb_context *ctx, cl_int error, bool ended, const char *what) {
+    qemb_status st = poll_events(ctx, ended);
     if (st == QEMB_OK && error != CL_SUCCESS) {
         st = qemb__cl_fail(error, what);
         st = st == QEMB_ERR_DEVICE ? qemb__lose(ctx, st) : st;
@@ -72,7 +81,7 @@ qemb_status qemb__cl_enqueued(qemb_context *ctx, cl_int error, cl_event event, c
         cl->pending[(cl->first_pending + cl->num_pending++) % QEMB__CL_PENDING] = event;
     }
     error = cl->out_of_order ? clEnqueueBarrierWithWaitList(cl->queue, 0, NULL, NULL) : CL_SUCCESS;
-    return error == CL_SUCCESS ? poll_events(ctx) : qemb__cl_fail(error, "clEnqueueBarrierWithWaitList");
+    return error == CL_SUCCESS ? poll_events(ctx, false) : qemb__cl_fail(error, "clEnqueueBarrierWithWaitList");
 }
 
 const qemb__pick *qemb__cl_pick(qemb_context *ctx, qemb__stem stem, uint32_t facts, const qemb__tables *s) {

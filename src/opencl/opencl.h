@@ -84,8 +84,9 @@ qemb_status qemb__cl_launch(qemb_context *ctx, cl_kernel kernel, const qemb__cl_
 size_t qemb__cl_local_cpu(const qemb__cl *cl, int64_t items, int usual);
 /* After every enqueued command: counts it, orders it, and keeps its event (NULL: none) to hear how it ends. */
 qemb_status qemb__cl_enqueued(qemb_context *ctx, cl_int error, cl_event event, const char *what);
-/* How a wait ended: `error` is the waiting call's own. The context is lost on errors of the device, whichever command they speak of. */
-qemb_status qemb__cl_waited(qemb_context *ctx, cl_int error, const char *what);
+/* How a wait ended: `error` is the waiting call's own; `ended`: every command has. The context is lost on errors of the device, whichever
+ * command they speak of. */
+qemb_status qemb__cl_waited(qemb_context *ctx, cl_int error, bool ended, const char *what);
 void qemb__cl_forget_events(qemb__cl *cl);
 
 /* ---- error.c */
