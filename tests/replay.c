@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "replay.h"
+#include "scoreboard.h"
 
 typedef struct replay_options {
     const char *device;
@@ -125,5 +126,12 @@ int main(int argc, char **argv) {
     }
     (void)printf("%lld passed, %lld failed, %lld skipped\n", (long long)options.count[REPLAY_PASS], (long long)options.count[REPLAY_FAIL],
                  (long long)options.count[REPLAY_SKIP]);
-    return options.count[REPLAY_FAIL] == 0 && options.count[REPLAY_PASS] > 0 ? 0 : 1;
+    const bool good = options.count[REPLAY_FAIL] == 0 && options.count[REPLAY_PASS] > 0;
+    const char *family = getenv("QEMB_FAMILY");
+    char engine[100];
+    (void)snprintf(engine, sizeof engine, "%s%s%s", options.device ? options.device : "default", family && *family ? ", family " : "",
+                   family ? family : "");
+    scoreboard("R1", good, engine, "%lld recorded cases of PyTorch the same, %lld not", (long long)options.count[REPLAY_PASS],
+               (long long)options.count[REPLAY_FAIL]);
+    return good ? 0 : 1;
 }

@@ -8,7 +8,7 @@ usage: sh tests/run.sh [options]
   --clang       only the build with clang (build-clang/)
   --asan        only the tests under the address, undefined and leak sanitizers (build-asan/)
   --tsan        only the tests under the thread sanitizer (build-tsan/)
-  --coverage    only the tests with executed lines counted (build-coverage/), and the count
+  --coverage    only the tests with lines and branches counted (build-coverage/), against tests/coverage_exceptions.txt
   --NAME        only the lane tests/lanes/NAME.sh (its first lines say what it does)
   --mutation [FILE...]  only the mutation lane, the full pass over these files (none named: all)
   --scoreboard  every lane, then the table of reliability rows (tests/README.md); a red row gives exit status 1
@@ -108,6 +108,9 @@ missing_packages() {
     has_module clblast || echo libclblast-dev
     has_module jansson || echo libjansson-dev
     has_module zlib || echo zlib1g-dev
+    case " $lanes " in
+    *" coverage "*) has python3 || echo python3 ;;
+    esac
     # a lane script names what it needs:  # needs: COMMAND PACKAGE
     for lane in $lanes; do
         [ -e "tests/lanes/$lane.sh" ] && sed -n 's/^# needs: //p' "tests/lanes/$lane.sh" | while read -r tool package; do
@@ -171,38 +174,54 @@ build() {
     return 1
 }
 
+# run_tests FOLDER [ARGUMENTS of ctest...]
 # A kernel cache that a killed or failed run may have left half written is not used again: only a green run keeps it.
 run_tests() {
-    [ -e "$1/tests-were-green" ] || rm -rf "$1/pocl-cache"
-    rm -f "$1/tests-were-green"
+    tested=$1
+    shift
+    [ -e "$tested/tests-were-green" ] || rm -rf "$tested/pocl-cache"
+    rm -f "$tested/tests-were-green"
     # The caches' folders are made by CMake, and Criterion is slow where the limit of open files is huge.
-    cmake "$1" >/dev/null &&
-        (ulimit -n 1024 2>/dev/null; cd "$1" && ctest -j "$cores" --no-tests=error --output-on-failure) >"$1/tests.log" 2>&1
+    cmake "$tested" >/dev/null &&
+        (ulimit -n 1024 2>/dev/null; cd "$tested" && ctest -j "$cores" "$@" --no-tests=error --output-on-failure) >"$tested/tests.log" 2>&1
     status=$?
-    ended=$(grep -c ' Passed  ' "$1/tests.log")
+    ended=$(grep -c ' Passed  ' "$tested/tests.log")
     passed=$((passed + ended))
-    ended=$(grep -c '[*][*][*]' "$1/tests.log")
+    ended=$(grep -c '[*][*][*]' "$tested/tests.log")
     broken=$((broken + ended))
     if [ $status = 0 ]; then
-        : >"$1/tests-were-green"
-        tail -n 3 "$1/tests.log"
+        : >"$tested/tests-were-green"
+        tail -n 3 "$tested/tests.log"
     else
-        cat "$1/tests.log"
+        cat "$tested/tests.log"
     fi
     return $status
 }
 
-# Lines executed, file by file, the least covered first.
-print_coverage() {
-    find build-coverage/CMakeFiles/qemb_objects.dir -name '*.gcda' -exec gcov -n {} + 2>/dev/null | awk -v root="$root/" '
-        /^File / { file = substr($0, 7, length($0) - 7); sub(root, "", file) }
-        /^Lines executed:/ && file ~ /^src\// {
-            share = $2; sub(/executed:/, "", share); lines = $4
-            printf "%7.2f %% of %4d  %s\n", share, lines, file | "sort -n"
-            hit += share * lines / 100; all += lines
-        }
-        { if ($0 ~ /^Lines/) file = "" }
-        END { close("sort -n"); if (all) printf "%7.2f %% of %4d  src/\n", 100 * hit / all, all }'
+# board ROW FIGURE STATUS DETAIL: a line for the scoreboard; status 0 is good
+board() {
+    [ $scoreboard = no ] || printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$([ "$3" = 0 ] && echo ok || echo red)" "$4" >>"$QEMB_SCOREBOARD"
+}
+
+# The tests twice over one count: without those that make calls fail, then those alone, every way to every call. What only they reach is row R20.
+covered_tests() {
+    find build-coverage -name '*.gcda' -exec rm -f {} +
+    fault='test_fault|test_io_nomem|test_io_crash'
+    figures=${QEMB_SCOREBOARD:-}
+    QEMB_SCOREBOARD= # the tests' own figures are those of the release
+    QEMB_ALL_WAYS=1
+    export QEMB_ALL_WAYS
+    run_tests build-coverage -E "$fault" && python3 tests/coverage.py build-coverage --save build-coverage/without_faults.json &&
+        run_tests build-coverage -R "$fault"
+    status=$?
+    unset QEMB_ALL_WAYS
+    QEMB_SCOREBOARD=$figures
+    [ $status = 0 ] || return 1
+    python3 tests/coverage.py build-coverage --missing --without build-coverage/without_faults.json >build-coverage/coverage.log
+    status=$?
+    grep -E '^ |^R|exception for' build-coverage/coverage.log
+    echo "   what was never run: build-coverage/coverage.log"
+    return $status
 }
 
 # The kernels of a lane are those of the release: what its tests compiled needs no second compiling, which is most of a lane's time.
@@ -212,23 +231,35 @@ take_kernel_cache() {
     cp -R build/pocl-cache "$1/pocl-cache" && : >"$1/tests-were-green"
 }
 
-# instrumented LANE ARGUMENTS...: a debug build in build-LANE and its tests
+# instrumented LANE SANITIZERS ARGUMENTS of ctest...: a debug build in build-LANE and its tests
 instrumented() {
     lane_folder=build-$1
-    shift
-    CC=gcc configure "$lane_folder" -DCMAKE_BUILD_TYPE=Debug "$@" && build "$lane_folder" && take_kernel_cache "$lane_folder" &&
-        run_tests "$lane_folder"
+    sanitizers=$2
+    shift 2
+    CC=gcc configure "$lane_folder" -DCMAKE_BUILD_TYPE=Debug "-DQEMB_SANITIZE=$sanitizers" && build "$lane_folder" &&
+        take_kernel_cache "$lane_folder" && run_tests "$lane_folder" "$@"
+    lane_status=$?
+    board R17 "$(grep -c ' Passed  ' "$lane_folder/tests.log") test programs, $(grep -c '[*][*][*]' "$lane_folder/tests.log") with reports" \
+        $lane_status "gcc, $sanitizers"
+    return $lane_status
 }
 
 run_lane() {
     case $1 in
     release) CC=gcc configure build -DCMAKE_BUILD_TYPE=Release && build build && { [ $tests = no ] || run_tests build; } ;;
     clang) CC=clang configure build-clang -DCMAKE_BUILD_TYPE=Release && build build-clang ;;
-    asan) instrumented asan -DQEMB_SANITIZE=address,undefined,leak ;;
-    tsan) instrumented tsan -DQEMB_SANITIZE=thread ;;
+    asan) instrumented asan address,undefined,leak ;;
+    tsan)
+        # The table's fast form runs what has threads of its own; the lane by itself, and at night, all.
+        if [ $scoreboard = yes ] && [ -z "${QEMB_NIGHTLY:-}" ]; then
+            instrumented tsan thread -R 'test_threads|test_context|test_interop|test_io_feed|soak'
+        else
+            instrumented tsan thread
+        fi
+        ;;
     coverage)
-        find build-coverage -name '*.gcda' -exec rm -f {} + 2>/dev/null
-        instrumented coverage -DQEMB_COVERAGE=ON && print_coverage
+        CC=gcc configure build-coverage -DCMAKE_BUILD_TYPE=Release "-DCMAKE_C_FLAGS_RELEASE=-O0 -g1 -DNDEBUG" -DQEMB_COVERAGE=ON &&
+            build build-coverage && take_kernel_cache build-coverage && covered_tests
         ;;
     *) sh "tests/lanes/$1.sh" ;;
     esac

@@ -205,7 +205,8 @@ static void torture_step(run *r, int step, torture_mode mode) {
 }
 
 bool torture_all_ways(void) {
-    return getenv("QEMB_SCOREBOARD") != NULL || getenv("QEMB_ALL_WAYS") != NULL;
+    const char *board = getenv("QEMB_SCOREBOARD");
+    return (board && *board) || getenv("QEMB_ALL_WAYS") != NULL;
 }
 
 void torture(const walk *start, const torture_faults *faults, const torture_bounds *bounds, torture_report *report) {

@@ -34,7 +34,7 @@ seen() {
 }
 
 native() {
-    QEMB_KERNEL_PATH=$work/kernels QEMB_FAMILY=$1 QEMB_NATIVE_SOURCE=$top QEMB_NATIVE_CACHE=$work/native OCL_ICD_VENDORS=$top/build-native/native.icd \
+    QEMB_SCOREBOARD='' QEMB_KERNEL_PATH=$work/kernels QEMB_FAMILY=$1 QEMB_NATIVE_SOURCE=$top QEMB_NATIVE_CACHE=$work/native OCL_ICD_VENDORS=$top/build-native/native.icd \
         QEMB_NATIVE_FLAGS="-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all" \
         build-native/bin/qemb-replay --device opencl "$case_file" >"$work/native.log" 2>&1
 }
@@ -47,7 +47,7 @@ seen "native kernels: an overflow of signed integers" 'runtime error' "$work/nat
 
 simulated() {
     : >"$work/oclgrind.log"
-    QEMB_KERNEL_PATH=$work/kernels QEMB_FAMILY=gpu QEMB_OPENCL_LIBRARY=$work/fill.so oclgrind "$1" --build-options -cl-opt-disable --max-errors 3 \
+    QEMB_SCOREBOARD='' QEMB_KERNEL_PATH=$work/kernels QEMB_FAMILY=gpu QEMB_OPENCL_LIBRARY=$work/fill.so oclgrind "$1" --build-options -cl-opt-disable --max-errors 3 \
         --log "$work/oclgrind.log" build/bin/qemb-replay --device oclgrind "$case_file" >"$work/oclgrind.out" 2>&1
 }
 gcc -O1 -fPIC -shared tests/oclgrind_fill.c -o "$work/fill.so" -Wl,--no-as-needed "$(oclgrind sh -c 'echo ${LD_PRELOAD%%:*}')"
@@ -57,7 +57,7 @@ plant bag_forward_gpu_main.cl 'QV odd = (QV)(0.0f);' 'QV odd;' && simulated --un
 seen "Oclgrind: a variable without a value" 'ninitialized' "$work/oclgrind.log"
 
 plant shared/fake_quant.h 'Q_ROUND_CPU(t) : q_round(t)' 'Q_ROUND_CPU(t + (QV)(0.001f)) : q_round(t)'
-QEMB_KERNEL_PATH=$work/kernels OCL_ICD_VENDORS=${QEMB_TEST_ICD:-/etc/OpenCL/vendors/pocl.icd} POCL_CACHE_DIR=$work \
+QEMB_SCOREBOARD='' QEMB_KERNEL_PATH=$work/kernels OCL_ICD_VENDORS=${QEMB_TEST_ICD:-/etc/OpenCL/vendors/pocl.icd} POCL_CACHE_DIR=$work \
     build/bin/qemb-replay --device opencl $case_file tests/cases/bag_sum_00[1-9].safetensors >"$work/replay.log" 2>&1
 seen "cases: a code that rounds a thousandth early" '^FAIL' "$work/replay.log"
 
@@ -67,7 +67,7 @@ printf 'R9\ta figure\tred\t\n' >"$work/board.tsv"
 sh tests/scoreboard.sh "$work/board.tsv" >"$work/board.log" 2>&1 && echo passed >"$work/board.log"
 seen "scoreboard: a red row and rows without figures" '^scoreboard: 0 ok, [1-9]' "$work/board.log"
 if [ -x build-fuzz/fuzz/fuzz_kernels_cpu ]; then
-    QEMB_KERNEL_PATH=$work/kernels QEMB_NATIVE_SOURCE=$top QEMB_NATIVE_CACHE=$work/native OCL_ICD_VENDORS=$top/build-fuzz/native.icd QEMB_NATIVE_FLAGS= \
+    QEMB_SCOREBOARD='' QEMB_KERNEL_PATH=$work/kernels QEMB_NATIVE_SOURCE=$top QEMB_NATIVE_CACHE=$work/native OCL_ICD_VENDORS=$top/build-fuzz/native.icd QEMB_NATIVE_FLAGS= \
         build-fuzz/fuzz/fuzz_kernels_cpu -runs=200 -artifact_prefix="$work/" tests/fuzz/corpus/kernels_cpu >"$work/fuzz.log" 2>&1
     seen "fuzz: kernels of another arithmetic than the reference" 'broken promise' "$work/fuzz.log"
 fi
