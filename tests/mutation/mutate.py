@@ -6,12 +6,14 @@
 FILE      files or folders below src/ and kernels_cl/ (default: both whole)
 --sample  N mutants drawn evenly over the files instead of all of them
 --list    prints the mutants and stops
+--resume  verdicts of FOLDER/results.tsv about files that have not changed since are taken, only the rest is run
+--minutes stop beginning mutants after so long; the figures are those of what was judged, and --resume goes on later
 --one     one mutant by its name, FILE:LINE:COLUMN:OPERATOR, with the output of the test that judged it
 
 Operators: relational (< for <=, == for !=, ...), arithmetic, off by one, logical (&& for ||, a dropped !), a statement taken out, a returned
 value replaced, a barrier taken out. A mutant that does not compile, or whose object code is that of the original, does not count. The tests
 of a file are named in tests.txt, the quickest first; the first that fails, crashes, or takes ten times its usual time kills the mutant.
-Results, one line a mutant, go to FOLDER/results.tsv; survivors that were looked at and found harmless are named in survivors.tsv.
+Results, one line a mutant with a digest of its file, go to FOLDER/results.tsv; survivors that were looked at and found harmless are named in survivors.tsv.
 """
 import argparse
 import concurrent.futures
@@ -268,6 +270,21 @@ def triaged():
     return {line.split("\t")[0] for line in lines if line and not line.startswith("#")}
 
 
+def digest_of(path, seen={}):
+    if path not in seen:
+        seen[path] = hashlib.sha256((TOP / path).read_bytes()).hexdigest()[:12]
+    return seen[path]
+
+
+def known_verdicts(path):
+    known = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        columns = line.split("\t")
+        if len(columns) == 4:
+            known[columns[0], columns[3]] = (columns[1], columns[2])
+    return known
+
+
 def draw(every, count, seed):
     """`count` mutants, files in turn, so that small files are looked at too."""
     chosen, pools, dice = [], {}, random.Random(seed)
@@ -312,6 +329,8 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", default=str(TOP / "build-mutation"))
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--minutes", type=float, default=0)
     parser.add_argument("--one")
     args = parser.parse_args()
     every = [m for path in source_files(args.files) for m in mutants_of(path)]
@@ -326,19 +345,27 @@ def main():
         return 0
     table, folder = test_table(), pathlib.Path(args.folder)
     folder.mkdir(exist_ok=True)
-    free, lock, results = [Worker(folder, n) for n in range(1 if args.one else args.jobs)], threading.Lock(), []
-    log = open(folder / "results.tsv", "a" if args.sample or args.one else "w")
+    known = known_verdicts(folder / "results.tsv") if args.resume else {}
+    results = [(m, *known[m.name, digest_of(m.path)]) for m in every if (m.name, digest_of(m.path)) in known]
+    every = [m for m in every if (m.name, digest_of(m.path)) not in known]
+    if results:
+        print(f"{len(results)} verdicts are known, {len(every)} mutants are left", flush=True)
+    free, lock = [Worker(folder, n) for n in range(1 if args.one else args.jobs)], threading.Lock()
+    log = open(folder / "results.tsv", "a" if args.sample or args.one or args.resume else "w")
+    began, before = time.monotonic(), len(results)
 
     def one(mutant):
+        if args.minutes and time.monotonic() - began > 60 * args.minutes:
+            return
         with lock:
             worker = free.pop()
         verdict, by = worker.judge(mutant, tests_of(mutant.path, table), bool(args.one))
         with lock:
             free.append(worker)
             results.append((mutant, verdict, by))
-            log.write(f"{mutant.name}\t{verdict}\t{by}\n")
+            log.write(f"{mutant.name}\t{verdict}\t{by}\t{digest_of(mutant.path)}\n")
             log.flush()
-            print(f"[{len(results)}/{len(every)}] {verdict:17} {mutant.name}  {by}", flush=True)
+            print(f"[{len(results) - before}/{len(every)}] {verdict:17} {mutant.name}  {by}", flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(len(free)) as pool:
         list(pool.map(one, every))
