@@ -11,6 +11,9 @@ if(QEMB_TEST_NATIVE)
   add_library(qemb_native MODULE ${native_sources}) # without the sanitizers: it looks into what they guard
   target_compile_options(qemb_native PRIVATE -O1 -Wall -Wextra -Wconversion -Wshadow -Werror)
   target_compile_definitions(qemb_native PRIVATE _GNU_SOURCE=)
+  if(QEMB_SANITIZE STREQUAL "memory") # it must know of every value where it came from
+    target_compile_options(qemb_native PRIVATE -fsanitize=memory)
+  endif()
   target_link_libraries(qemb_native PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
   file(WRITE ${PROJECT_BINARY_DIR}/native.icd "${PROJECT_BINARY_DIR}/libqemb_native.so\n")
   file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/native)

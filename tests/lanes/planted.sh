@@ -45,6 +45,10 @@ seen "native kernels: a store behind a buffer" 'AddressSanitizer|canary' "$work/
 plant bag_forward_cpu_head.cl '(ulong)row < (ulong)t->rows ? row : 0' 'row + 0x7fffffffffffff00' && native cpu
 seen "native kernels: an overflow of signed integers" 'runtime error' "$work/native.log"
 
+plant bag_forward_cpu_group.cl 'int count = 0;' 'int count;'
+QEMB_SCOREBOARD='' QEMB_KERNEL_PATH=$work/kernels QEMB_FAMILY=cpu QEMB_MSAN_CASES=$case_file sh tests/lanes/msan.sh >"$work/msan.log" 2>&1
+seen "memory sanitizer: a variable without a value, CPU family" 'use-of-uninitialized-value' "$work/msan.log"
+
 simulated() {
     : >"$work/oclgrind.log"
     QEMB_SCOREBOARD='' QEMB_KERNEL_PATH=$work/kernels QEMB_FAMILY=gpu QEMB_OPENCL_LIBRARY=$work/fill.so oclgrind "$1" --build-options -cl-opt-disable --max-errors 3 \

@@ -107,6 +107,9 @@ cl_mem CL_API_CALL native_CreateBuffer(cl_context context, cl_mem_flags flags, s
             memcpy(m->memory, host, bytes);
         } else {
             memset(m->memory, 0xCB, bytes); /* what a kernel must not take for zero */
+            if (__msan_poison) {
+                __msan_poison(m->memory, bytes);
+            }
         }
         poison(m, true);
     }

@@ -23,6 +23,9 @@
 
 #include "items.h"
 
+/* The memory sanitizer is told what has no value yet; absent otherwise. */
+extern void __msan_poison(const void *at, size_t bytes) __attribute__((weak));
+
 enum { NATIVE_ARGS = 64, NATIVE_CANARY = 4096 };
 
 /* The loader finds the table of functions in the first word of every object. */
@@ -32,6 +35,7 @@ enum { NATIVE_ARGS = 64, NATIVE_CANARY = 4096 };
 
 struct _cl_platform_id { NATIVE_OBJECT; };
 struct _cl_device_id { NATIVE_OBJECT; };
+extern struct _cl_device_id native_device;
 struct _cl_context { NATIVE_OBJECT; };
 
 typedef struct native_command native_command;

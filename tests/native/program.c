@@ -337,6 +337,11 @@ void native_launch_run(native_command *command) {
     *l->kernel->program->items = &items;
     for (size_t g = 0; g < l->global / l->local; g++) {
         items.group = g;
+        for (cl_uint i = 0; i < l->kernel->count && __msan_poison; i++) {
+            if (l->kernel->size(i) == 0) {
+                __msan_poison(pointers[i], l->bytes[i]); /* local memory: what the last group left there is no value */
+            }
+        }
         native_group(l, &items, args);
     }
     for (cl_uint i = 0; i < l->kernel->count; i++) {

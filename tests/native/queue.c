@@ -141,8 +141,6 @@ cl_int CL_API_CALL native_ReleaseCommandQueue(cl_command_queue queue) {
     return CL_SUCCESS;
 }
 
-extern struct _cl_device_id native_device;
-
 cl_int CL_API_CALL native_GetCommandQueueInfo(cl_command_queue queue, cl_command_queue_info what, size_t room, void *target, size_t *needed) {
     cl_device_id device = &native_device;
     switch (what) {
