@@ -59,3 +59,7 @@ qemb_status qemb__fail_in(qemb_status code, const char *prefix) {
     (void)snprintf(last_error, sizeof last_error, "%s: %.*s", prefix, (int)(sizeof last_error - strlen(prefix) - 3), inner);
     return code;
 }
+
+qemb_status qemb__named(qemb_status code, const char *call) {
+    return code == QEMB_OK || strncmp(last_error, call, strlen(call)) == 0 ? code : qemb__fail_in(code, call);
+}

@@ -21,6 +21,9 @@ qemb_status qemb__fail(qemb_status code, const char *format, ...) QEMB__PRINTF(2
 /* Puts "prefix: " before the sentence recorded last, to name the caller of a failed inner call. Returns `code`. */
 qemb_status qemb__fail_in(qemb_status code, const char *prefix);
 
+/* The same when `code` is an error whose sentence does not begin with `call` yet. */
+qemb_status qemb__named(qemb_status code, const char *call);
+
 #define REQUIRE(condition, code, ...)                                                                                                      \
     do {                                                                                                                                   \
         if (!(condition)) {                                                                                                                \

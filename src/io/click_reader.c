@@ -428,7 +428,7 @@ done:
         (void)close(fd);
     }
     qemb_click_reader_close(r);
-    return st;
+    return qemb__named(st, "click_reader_open");
 }
 
 void qemb_click_reader_close(qemb_click_reader *r) {

@@ -170,5 +170,5 @@ qemb_status qemb_convert(qemb_context *ctx, const qemb_safetensors *file, const 
 done:
     qemb_safetensors_writer_destroy(writer);
     free_plan(&c);
-    return st;
+    return qemb__named(st, "convert");
 }

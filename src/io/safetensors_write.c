@@ -45,7 +45,7 @@ qemb_status qemb_safetensors_writer_create(const char *path, const qemb_tensor_d
     w = NULL;
 done:
     qemb_safetensors_writer_destroy(w);
-    return st;
+    return qemb__named(st, "safetensors_writer_create");
 }
 
 qemb_status qemb_safetensors_writer_append(qemb_safetensors_writer *w, int64_t index, const void *data, size_t bytes) {
@@ -64,7 +64,7 @@ qemb_status qemb_safetensors_writer_append(qemb_safetensors_writer *w, int64_t i
     w->progress[index].crc = crc32_z(w->progress[index].crc, data, bytes);
     w->progress[index].written += bytes;
 done:
-    return st;
+    return qemb__named(st, "safetensors_writer_append");
 }
 
 qemb_status qemb_safetensors_writer_finish(qemb_safetensors_writer *w) {
@@ -83,7 +83,7 @@ qemb_status qemb_safetensors_writer_finish(qemb_safetensors_writer *w) {
     TRY(qemb__file_writer_put(w->file, (int64_t)w->layout.checksum_at, digits, QEMB__CHECKSUM_DIGITS));
     TRY(qemb__file_writer_commit(w->file));
 done:
-    return st;
+    return qemb__named(st, "safetensors_writer_finish");
 }
 
 void qemb_safetensors_writer_destroy(qemb_safetensors_writer *w) {
@@ -110,5 +110,5 @@ qemb_status qemb_safetensors_save(const char *path, const qemb_tensor_desc *tens
     TRY(qemb_safetensors_writer_finish(w));
 done:
     qemb_safetensors_writer_destroy(w);
-    return st;
+    return qemb__named(st, "safetensors_save");
 }

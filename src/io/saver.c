@@ -261,5 +261,5 @@ done:
     qemb_safetensors_writer_destroy(writer);
     qemb__contents_free(&contents);
     qemb__free(buffer);
-    return st;
+    return qemb__named(st, "saver_write");
 }
