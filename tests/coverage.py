@@ -33,8 +33,8 @@ ERROR_RETURN = re.compile(r"\b(TRY|REQUIRE|qemb__fail\w*|qemb__lose)\s*\(")
 
 def counts_of(build):
     """{file: {line: [count, [branch counts]]}} summed over every object."""
-    objects = [str(p.resolve()) for p in pathlib.Path(build).glob("CMakeFiles/qemb*.dir/src/**/*.gcno")]
-    objects = [p for p in objects if "/twin.dir/" not in p]
+    # The library's objects and the programs', and what tests include of the headers. Not the twin, whose float is double.
+    objects = [str(p.resolve()) for p in pathlib.Path(build).glob("CMakeFiles/*.dir/**/*.gcno") if "/twin.dir/" not in str(p)]
     files = collections.defaultdict(dict)
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(objects), 20):

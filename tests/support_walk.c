@@ -136,13 +136,15 @@ static qemb_status s_collection(walk *w) {
 }
 
 static qemb_status s_embedding(walk *w) {
+    static float weight[EE * ED];
+    fill(weight, EE * ED, 6);
     return qemb_embedding_create(w->ctx,
                                  &(qemb_embedding_desc){.num_embeddings = EE,
                                                         .embedding_dim = ED,
                                                         .has_max_norm = true,
                                                         .max_norm = 1.25f,
                                                         .qconfig = qemb_qconfig_float(),
-                                                        .seed = 6,
+                                                        .weight = weight,
                                                         .sparse = true},
                                  &w->embedding);
 }

@@ -225,3 +225,61 @@ Test(fault_opencl, build_logs, .timeout = 300,
         }
     }
 }
+
+Test(fault_opencl, builds_without_memory, .timeout = 300,
+     .description =
+         "fault_opencl: a build that fails for want of memory or of the device, twice: NOMEM or DEVICE, and not a kernel's fault") {
+    static const struct {
+        int code; /* of FAULT_ENTRIES: CL_OUT_OF_RESOURCES, CL_OUT_OF_HOST_MEMORY */
+        qemb_status want;
+    } cases[] = {{0, QEMB_ERR_DEVICE}, {1, QEMB_ERR_NOMEM}};
+    for (int k = 0; k < 2; k++) {
+        qemb_context *ctx = NULL;
+        arm(1, cases[k].code, TORTURE_FOR_GOOD);
+        layer->only = FAULT_clBuildProgram + 1;
+        const qemb_status st = qemb_context_create("opencl", &ctx);
+        cr_expect(disarm());
+        layer->only = 0;
+        cr_expect_eq(st, cases[k].want, "%s: %s", qemb_status_name(st), qemb_last_error());
+        cr_expect_null(ctx);
+        cr_expect_null(leaks(), "objects are left");
+    }
+}
+
+Test(fault_opencl, borrowed_rows, .timeout = 300,
+     .description =
+         "fault_opencl: packed rows used where they lie, and the device refuses the buffer over them: refused, released only when taken") {
+    enum { ROWS = 11, DIM = 7, ROW = DIM + 8 };
+    static _Alignas(4096) unsigned char memory[4096 + 256];
+    qemb_context *ctx = NULL;
+    qemb_packed *packed = NULL;
+    const float scale = 0.5f, bias = 1.0f;
+    for (int r = 0; r < ROWS; r++) {
+        memcpy(memory + r * ROW + DIM, &scale, 4);
+        memcpy(memory + r * ROW + DIM + 4, &bias, 4);
+    }
+    const qemb_packed_table table = {.num_embeddings = ROWS,
+                                     .embedding_dim = DIM,
+                                     .format = {.layout = QEMB_LAYOUT_TORCH_ROWWISE, .bits = 8},
+                                     .rows = memory,
+                                     .rows_bytes = ROWS * ROW};
+    const qemb_packed_import_desc desc = {.tables = &table, .num_tables = 1, .memory = memory, .memory_bytes = 4096};
+    cr_assert_eq(qemb_context_create("opencl", &ctx), QEMB_OK, "%s", qemb_last_error());
+    for (int at = 1;; at++) {
+        arm(at, 0, TORTURE_ONCE);
+        layer->only = FAULT_clCreateBuffer + 1;
+        const qemb_status st = qemb_packed_import(ctx, &desc, &packed);
+        const bool fired = disarm();
+        layer->only = 0;
+        if (!fired) {
+            cr_assert_eq(st, QEMB_OK, "%s", qemb_last_error());
+            cr_assert_gt(at, 1);
+            break;
+        }
+        cr_expect_neq(st, QEMB_OK);
+        cr_expect_null(packed);
+    }
+    qemb_packed_destroy(packed);
+    qemb_context_destroy(ctx);
+    cr_expect_null(leaks(), "objects are left");
+}

@@ -5,10 +5,23 @@
 #include <string.h>
 #include <time.h>
 
+#include "scoreboard.h"
+
 enum { E = 131, D = 20, B = 23, L = 7, N = B * L, WEIGHT_AT = 3, INDEX_AT = 5, OUT_AT = 7 };
 
 #define OK(call) cr_assert_eq((call), QEMB_OK, "%s: %s", #call, qemb_last_error())
 #define CL(call) cr_assert_eq((call), CL_SUCCESS, "%s", #call)
+
+static int64_t refusals;
+
+/* A refusal: its class, and a sentence that names the function. */
+#define REFUSED(want, name, call)                                                                                                          \
+    do {                                                                                                                                   \
+        const qemb_status st_ = (call);                                                                                                    \
+        refusals++;                                                                                                                        \
+        cr_expect_eq(st_, QEMB_ERR_##want, "%s: %s: %s", #call, qemb_status_name(st_), qemb_last_error());                                 \
+        cr_expect_not_null(strstr(qemb_last_error(), name), "%s: %s", #call, qemb_last_error());                                           \
+    } while (0)
 
 typedef struct world {
     cl_context context;
@@ -156,6 +169,105 @@ Test(interop, out_of_order_queue_forward_waits_for_events_and_writes_at_offsets)
 Test(interop, gpu_family_writes_at_odd_offsets) {
     (void)setenv("QEMB_FAMILY", "gpu", 1);
     forward_behind_event(0);
+}
+
+/* What a window that begins inside an item is refused with, wherever one is wanted. */
+static void refuse_windows(const world *w, qemb_context *ctx) {
+    qemb_embedding_bag *bag = NULL;
+    qemb_batch *batch = NULL;
+    qemb_buffer *weight = NULL, *out = NULL, *odd = NULL, *short_one = NULL, *indices = NULL;
+    OK(qemb_buffer_from_cl(ctx, w->weight, WEIGHT_AT, E * D, sizeof(float), &weight));
+    OK(qemb_buffer_from_cl(ctx, w->out, OUT_AT, B * D, sizeof(float), &out));
+    OK(qemb_buffer_from_cl(ctx, w->out, 2, B * D * sizeof(float), 1, &odd)); /* starts at byte 2 */
+    OK(qemb_buffer_from_cl(ctx, w->out, OUT_AT, B * D - 1, sizeof(float), &short_one));
+    OK(qemb_buffer_from_cl(ctx, w->indices, 2, N * sizeof(int32_t), 1, &indices));
+    const qemb_embedding_bag_desc good = {
+        .num_embeddings = E, .embedding_dim = D, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit(), .weight_buffer = weight};
+    qemb_embedding_bag_desc desc = good;
+    const qemb_input input = {.indices = w->ids, .num_indices = N, .indices_dtype = QEMB_INT32, .offsets = w->offsets, .num_offsets = B};
+    desc.weight_buffer = odd;
+    REFUSED(SHAPE, "embedding_bag_create", qemb_embedding_bag_create(ctx, &desc, &bag));
+    OK(qemb_embedding_bag_create(ctx, &good, &bag));
+    OK(qemb_batch_create(ctx, &batch));
+    OK(qemb_batch_set(batch, bag, &input));
+    REFUSED(SHAPE, "embedding_bag_forward", qemb_embedding_bag_forward(bag, batch, odd));
+    REFUSED(SHAPE, "embedding_bag_forward", qemb_embedding_bag_forward(bag, batch, short_one));
+    OK(qemb_embedding_bag_forward(bag, batch, out));
+    REFUSED(SHAPE, "embedding_bag_fake_quantise", qemb_embedding_bag_fake_quantise(bag, 0, 0, 1, odd));
+    REFUSED(SHAPE, "embedding_bag_backward", qemb_embedding_bag_backward(bag, batch, odd, &(qemb_gradients){.dense = weight}));
+    REFUSED(SHAPE, "embedding_bag_backward", qemb_embedding_bag_backward(bag, batch, out, &(qemb_gradients){.dense = odd}));
+    const qemb_device_input device = {.indices = indices, .num_indices = N, .indices_dtype = QEMB_INT32, .columns = L};
+    qemb_device_input more = device;
+    REFUSED(SHAPE, "batch_set_device", qemb_batch_set_device(batch, bag, &device));
+    more.indices = out;
+    more.per_sample_weights = short_one;
+    more.num_indices = B * D;
+    more.columns = D;
+    REFUSED(SHAPE, "batch_set_device", qemb_batch_set_device(batch, bag, &more));
+    OK(qemb_embedding_bag_forward(bag, batch, out)); /* the batch is what it was */
+    qemb_batch_destroy(batch);
+    qemb_embedding_bag_destroy(bag);
+    qemb_buffer_destroy(indices);
+    qemb_buffer_destroy(short_one);
+    qemb_buffer_destroy(odd);
+    qemb_buffer_destroy(out);
+    qemb_buffer_destroy(weight);
+}
+
+Test(interop, every_bad_value_of_every_function_is_refused_by_name) {
+    static world w;
+    qemb_context *ctx = NULL, *reference = NULL;
+    qemb_buffer *buffer = NULL, *plain = NULL;
+    cl_event event = NULL;
+    cl_mem memory = NULL;
+    size_t offset = 0;
+    open_world(&w, 0);
+    REFUSED(ARG, "context_from_cl", qemb_context_from_cl(NULL, w.device, w.queue, &ctx));
+    REFUSED(ARG, "context_from_cl", qemb_context_from_cl(w.context, NULL, w.queue, &ctx));
+    REFUSED(ARG, "context_from_cl", qemb_context_from_cl(w.context, w.device, NULL, &ctx));
+    REFUSED(ARG, "context_from_cl", qemb_context_from_cl(w.context, w.device, w.queue, NULL));
+    OK(qemb_context_from_cl(w.context, w.device, w.queue, &ctx));
+    OK(qemb_context_create("reference", &reference));
+    OK(qemb_buffer_create(reference, 16, &plain));
+    REFUSED(ARG, "buffer_from_cl", qemb_buffer_from_cl(NULL, w.weight, 0, 1, 4, &buffer));
+    REFUSED(ARG, "buffer_from_cl", qemb_buffer_from_cl(ctx, NULL, 0, 1, 4, &buffer));
+    REFUSED(ARG, "buffer_from_cl", qemb_buffer_from_cl(ctx, w.weight, 0, 1, 4, NULL));
+    REFUSED(ARG, "buffer_from_cl", qemb_buffer_from_cl(ctx, w.weight, 0, 1, 0, &buffer));
+    REFUSED(SHAPE, "buffer_from_cl", qemb_buffer_from_cl(ctx, w.weight, E * D + WEIGHT_AT, 1, 4, &buffer));
+    REFUSED(SHAPE, "buffer_from_cl", qemb_buffer_from_cl(ctx, w.weight, 0, E * D + WEIGHT_AT + 1, 4, &buffer));
+    REFUSED(OVERFLOW, "buffer_from_cl", qemb_buffer_from_cl(ctx, w.weight, SIZE_MAX, 1, 4, &buffer));
+    REFUSED(OVERFLOW, "buffer_from_cl", qemb_buffer_from_cl(ctx, w.weight, 0, SIZE_MAX, 4, &buffer));
+    REFUSED(OVERFLOW, "buffer_from_cl", qemb_buffer_from_cl(ctx, w.weight, 0, INT64_MAX, 2, &buffer));
+    REFUSED(UNSUPPORTED, "buffer_from_cl", qemb_buffer_from_cl(reference, w.weight, 0, 1, 4, &buffer));
+    cr_expect_null(buffer);
+    REFUSED(ARG, "context_cl_wait", qemb_context_cl_wait(NULL, 0, NULL));
+    REFUSED(ARG, "context_cl_wait", qemb_context_cl_wait(ctx, 1, NULL));
+    REFUSED(UNSUPPORTED, "context_cl_wait", qemb_context_cl_wait(reference, 0, NULL));
+    OK(qemb_context_cl_wait(ctx, 0, NULL));
+    REFUSED(ARG, "context_cl_event", qemb_context_cl_event(NULL, &event));
+    REFUSED(ARG, "context_cl_event", qemb_context_cl_event(ctx, NULL));
+    REFUSED(UNSUPPORTED, "context_cl_event", qemb_context_cl_event(reference, &event));
+    cr_expect_null(event);
+    REFUSED(ARG, "context_cl_objects", qemb_context_cl_objects(NULL, NULL, NULL, NULL));
+    REFUSED(UNSUPPORTED, "context_cl_objects", qemb_context_cl_objects(reference, NULL, NULL, NULL));
+    REFUSED(ARG, "buffer_cl_memory", qemb_buffer_cl_memory(NULL, &memory, &offset));
+    REFUSED(UNSUPPORTED, "buffer_cl_memory", qemb_buffer_cl_memory(plain, &memory, &offset));
+    OK(qemb_buffer_from_cl(ctx, w.weight, WEIGHT_AT, E, sizeof(float), &buffer));
+    REFUSED(ARG, "buffer_cl_memory", qemb_buffer_cl_memory(buffer, NULL, &offset));
+    OK(qemb_buffer_cl_memory(buffer, &memory, NULL));
+    OK(qemb_buffer_cl_memory(buffer, &memory, &offset));
+    cr_expect(memory == w.weight && offset == WEIGHT_AT * sizeof(float));
+    qemb_buffer_destroy(buffer);
+    qemb_buffer_destroy(plain);
+    refuse_windows(&w, ctx);
+    cr_assert_eq(setenv("QEMB_LOG", "pick", 1), 0);
+    cr_expect_eq(strncmp(qemb_context_tuning_line(ctx, "bag_forward"), "bag_forward dim=20 ", 19), 0, "%s",
+                 qemb_context_tuning_line(ctx, "bag_forward"));
+    cr_expect_str_eq(qemb_context_tuning_line(ctx, "nobody"), "");
+    qemb_context_destroy(reference);
+    qemb_context_destroy(ctx);
+    close_world(&w);
+    scoreboard("R4", true, "qemb_opencl.h", "%lld bad calls refused, 0 wrongly", (long long)refusals);
 }
 
 Test(interop, bad_objects_are_refused) {
