@@ -177,20 +177,12 @@ Test(bad_calls, loaders,
 }
 
 Test(bad_calls, safetensors,
-     .description = "safetensors_*: NULL in every place, indices, rows and sizes out of range, are refused by name") {
+     .description = "safetensors_*, reading: NULL in every place, indices and rows out of range, are refused by name") {
     scene s = open_scene();
     qemb_safetensors *file = NULL;
-    qemb_safetensors_writer *writer = NULL;
     qemb_tensor_view view;
-    const char *key = NULL, *text = NULL, *path = support_path("written");
-    const int64_t shape[] = {2, 3}, huge[] = {INT64_MAX, INT64_MAX};
-    char bytes[64], long_name[QEMB_FILE_MAX_NAME + 2];
-    const qemb_tensor_desc good = {"t", shape, 2, QEMB_FILE_U8};
-    qemb_tensor_desc desc = good;
-    const void *data[] = {bytes};
-    memset(bytes, 7, sizeof bytes);
-    memset(long_name, 'n', sizeof long_name - 1);
-    long_name[sizeof long_name - 1] = '\0';
+    const char *key = NULL, *text = NULL;
+    char bytes[64];
     BAD(ARG, "safetensors_open", qemb_safetensors_open(NULL, &file));
     BAD(ARG, "safetensors_open", qemb_safetensors_open(s.path, NULL));
     BAD(IO, "safetensors_open", qemb_safetensors_open("/nobody/was/here", &file));
@@ -222,6 +214,26 @@ Test(bad_calls, safetensors,
     BAD(RANGE, "safetensors_read_rows", qemb_safetensors_read_rows(s.file, "m.weight", ROWS, 1, bytes));
     BAD(RANGE, "safetensors_read_rows", qemb_safetensors_read_rows(s.file, "m.weight", 0, INT64_MAX, bytes));
     BAD(ARG, "safetensors_verify", qemb_safetensors_verify(NULL));
+    cr_expect_str_eq(qemb_file_dtype_name(QEMB_FILE_DTYPE_COUNT), "?");
+    cr_expect_eq(qemb_file_dtype_bits((qemb_file_dtype)-1), 0);
+    qemb_safetensors_close(NULL);
+    close_scene(&s);
+    report("safetensors, reading");
+}
+
+static const int64_t two_by_three[] = {2, 3};
+static const qemb_tensor_desc good_tensor = {"t", two_by_three, 2, QEMB_FILE_U8};
+
+Test(bad_calls, layouts,
+     .description = "safetensors_writer_create: NULL in every place, counts, names and sizes that no file has, are refused by name") {
+    const qemb_tensor_desc good = good_tensor;
+    qemb_tensor_desc desc = good;
+    qemb_safetensors_writer *writer = NULL;
+    const char *path = support_path("written");
+    const int64_t huge[] = {INT64_MAX, INT64_MAX};
+    char long_name[QEMB_FILE_MAX_NAME + 2];
+    memset(long_name, 'n', sizeof long_name - 1);
+    long_name[sizeof long_name - 1] = '\0';
     BAD(ARG, "safetensors_writer_create", qemb_safetensors_writer_create(NULL, &good, 1, NULL, 0, &writer));
     BAD(ARG, "safetensors_writer_create", qemb_safetensors_writer_create(path, NULL, 1, NULL, 0, &writer));
     BAD(ARG, "safetensors_writer_create", qemb_safetensors_writer_create(path, &good, 1, NULL, 1, &writer));
@@ -252,6 +264,18 @@ Test(bad_calls, safetensors,
     desc.dtype = QEMB_FILE_DTYPE_COUNT;
     BAD(DTYPE, "safetensors_writer_create", qemb_safetensors_writer_create(path, &desc, 1, NULL, 0, &writer));
     cr_expect_null(writer);
+    cr_expect_eq(support_count_files("written"), 0);
+    report("safetensors, layouts");
+}
+
+Test(bad_calls, writing,
+     .description = "safetensors_writer_append, _finish, save: NULL, indices and sizes out of range, are refused by name") {
+    const qemb_tensor_desc good = good_tensor;
+    qemb_safetensors_writer *writer = NULL;
+    const char *path = support_path("written");
+    char bytes[64];
+    const void *data[] = {bytes};
+    memset(bytes, 7, sizeof bytes);
     OK(qemb_safetensors_writer_create(path, &good, 1, NULL, 0, &writer));
     BAD(ARG, "safetensors_writer_append", qemb_safetensors_writer_append(NULL, 0, bytes, 1));
     BAD(ARG, "safetensors_writer_append", qemb_safetensors_writer_append(writer, 0, NULL, 1));
@@ -267,12 +291,8 @@ Test(bad_calls, safetensors,
     BAD(ARG, "safetensors_save", qemb_safetensors_save(path, NULL, data, 1, NULL, 0));
     BAD(ARG, "safetensors_save", qemb_safetensors_save(path, &good, NULL, 1, NULL, 0));
     OK(qemb_safetensors_save(path, &good, data, 1, NULL, 0));
-    cr_expect_str_eq(qemb_file_dtype_name(QEMB_FILE_DTYPE_COUNT), "?");
-    cr_expect_eq(qemb_file_dtype_bits((qemb_file_dtype)-1), 0);
     qemb_safetensors_writer_destroy(NULL);
-    qemb_safetensors_close(NULL);
-    close_scene(&s);
-    report("safetensors");
+    report("safetensors, writing");
 }
 
 Test(bad_calls, npy, .description = "npy_*: NULL in every place, shapes and types that no array has, are refused by name") {
@@ -306,13 +326,10 @@ Test(bad_calls, npy, .description = "npy_*: NULL in every place, shapes and type
     report("npy");
 }
 
-Test(bad_calls, clicks, .description = "click_*: NULL in every place, sizes, rows and slots out of range, are refused by name") {
-    qemb_click_reader *reader = NULL;
+Test(bad_calls, generators, .description = "click_generator_*: NULL in every place, sizes and rows out of range, are refused by name") {
     qemb_click_generator *generator = NULL;
-    qemb_click_feed *feed = NULL;
-    qemb_click_batch batch;
     qemb_click_report score;
-    int64_t sizes[QEMB_CLICK_SPARSE], rows = 0, at = 0, all = 0;
+    int64_t sizes[QEMB_CLICK_SPARSE];
     int32_t ids[QEMB_CLICK_SPARSE * 3];
     const char *path = support_path("clicks.tsv");
     qemb_click_cardinalities(0.0001, sizes);
@@ -342,6 +359,20 @@ Test(bad_calls, clicks, .description = "click_*: NULL in every place, sizes, row
     BAD(ARG, "click_generator_write", qemb_click_generator_write(generator, NULL, 0, 1, NULL, NULL, NULL));
     BAD(IO, "click_generator_write", qemb_click_generator_write(generator, "/nobody/was/here", 0, 1, NULL, NULL, NULL));
     OK(qemb_click_generator_write(generator, path, 0, 11, NULL, NULL, NULL));
+    qemb_click_generator_destroy(generator);
+    qemb_click_generator_destroy(NULL);
+    report("click generators");
+}
+
+Test(bad_calls, readers, .description = "click_reader_*: NULL in every place, sizes, rows and words out of range, are refused by name") {
+    qemb_click_reader *reader = NULL;
+    qemb_click_generator *generator = NULL;
+    int64_t sizes[QEMB_CLICK_SPARSE] = {0}, rows = 0, at = 0, all = 0;
+    int32_t ids[QEMB_CLICK_SPARSE * 3];
+    const char *path = support_path("clicks.tsv");
+    OK(qemb_click_generator_create(&(qemb_click_generator_desc){.scale = 0.0001}, &generator));
+    OK(qemb_click_generator_write(generator, path, 0, 11, NULL, NULL, NULL));
+    qemb_click_generator_destroy(generator);
     BAD(ARG, "click_reader_open", qemb_click_reader_open(NULL, &reader));
     BAD(ARG, "click_reader_open", qemb_click_reader_open(&(qemb_click_desc){.path = path}, NULL));
     BAD(ARG, "click_reader_open", qemb_click_reader_open(&(qemb_click_desc){.path = NULL}, &reader));
@@ -371,6 +402,21 @@ Test(bad_calls, clicks, .description = "click_*: NULL in every place, sizes, row
     qemb_click_reader_cardinalities(NULL, sizes);
     OK(qemb_click_reader_next(reader, 3, ids, NULL, NULL, &rows));
     cr_expect_eq(rows, 3);
+    qemb_click_reader_close(reader);
+    qemb_click_reader_close(NULL);
+    report("click readers");
+}
+
+Test(bad_calls, feeds,
+     .description = "click_feed_*: NULL in every place, both sources and none, capacities and slots out of range, are refused by name") {
+    qemb_click_generator *generator = NULL;
+    qemb_click_reader *reader = NULL;
+    qemb_click_feed *feed = NULL;
+    qemb_click_batch batch;
+    const char *path = support_path("clicks.tsv");
+    OK(qemb_click_generator_create(&(qemb_click_generator_desc){.scale = 0.0001}, &generator));
+    OK(qemb_click_generator_write(generator, path, 0, 11, NULL, NULL, NULL));
+    OK(qemb_click_reader_open(&(qemb_click_desc){.path = path}, &reader));
     const qemb_click_feed_desc good = {.generator = generator, .row_count = 5, .capacity = 2};
     qemb_click_feed_desc desc = good;
     BAD(ARG, "click_feed_create", qemb_click_feed_create(NULL, &feed));
@@ -410,8 +456,6 @@ Test(bad_calls, clicks, .description = "click_*: NULL in every place, sizes, row
     qemb_click_feed_destroy(feed);
     qemb_click_feed_destroy(NULL);
     qemb_click_reader_close(reader);
-    qemb_click_reader_close(NULL);
     qemb_click_generator_destroy(generator);
-    qemb_click_generator_destroy(NULL);
-    report("click logs");
+    report("click feeds");
 }

@@ -123,19 +123,11 @@ static void release(void *user) {
     released += *(int *)user;
 }
 
-Test(edges, packed_weights_padding_and_norm,
-     .description =
-         "packed_forward: weights, padding and max_norm together; packed_import: release of copied rows is called, and not on failure") {
-    enum { ROW = DIM + 8 };
-    int one = 1;
-    uint8_t rows[ROWS * ROW];
-    const float scale = 0.5f, bias = 1.0f, psw[4] = {0.5f, 2.0f, -1.0f, 3.0f};
-    const int64_t ids[] = {0, 2, 1, 4}, offsets[] = {0, 3};
-    float got[2 * DIM], want[2 * DIM] = {0};
-    qemb_context *ctx;
-    qemb_packed *packed = NULL;
-    qemb_batch *batch;
-    qemb_buffer *out;
+enum { ROW = DIM + 8 };
+static const float scale = 0.5f, bias = 1.0f, psw[4] = {0.5f, 2.0f, -1.0f, 3.0f};
+static const int64_t looked_up[] = {0, 2, 1, 4}, starts[] = {0, 3};
+
+static void fill_rows(uint8_t *rows) {
     for (int r = 0; r < ROWS; r++) {
         for (int c = 0; c < DIM; c++) {
             rows[r * ROW + c] = (uint8_t)(r + 2 * c);
@@ -143,6 +135,32 @@ Test(edges, packed_weights_padding_and_norm,
         memcpy(rows + r * ROW + DIM, &scale, 4);
         memcpy(rows + r * ROW + DIM + 4, &bias, 4);
     }
+}
+
+static void expected_bags(float *want) {
+    for (int i = 0; i < 4; i++) {
+        float value[DIM];
+        for (int c = 0; c < DIM; c++) {
+            value[c] = bias + scale * (float)((int)looked_up[i] + 2 * c);
+        }
+        const float n = norm(value), factor = n > 2.0f ? 2.0f / (n + 1e-7f) : 1.0f;
+        for (int c = 0; c < DIM && looked_up[i] != 2; c++) {
+            want[(i == 3) * DIM + c] += psw[i] * value[c] * factor;
+        }
+    }
+}
+
+Test(edges, packed_weights_padding_and_norm,
+     .description =
+         "packed_forward: weights, padding and max_norm together; packed_import: release of copied rows is called, and not on failure") {
+    int one = 1;
+    uint8_t rows[ROWS * ROW];
+    float got[2 * DIM], want[2 * DIM] = {0};
+    qemb_context *ctx;
+    qemb_packed *packed = NULL;
+    qemb_batch *batch;
+    qemb_buffer *out;
+    fill_rows(rows);
     qemb_packed_table table = {.num_embeddings = ROWS,
                                .embedding_dim = DIM,
                                .format = {.layout = QEMB_LAYOUT_TORCH_ROWWISE, .bits = 8},
@@ -163,26 +181,17 @@ Test(edges, packed_weights_padding_and_norm,
     cr_expect_eq(released, 1, "rows that are copied are given back at once");
     OK(qemb_batch_create(ctx, &batch));
     OK(qemb_packed_batch_set(packed, batch,
-                             &(qemb_input){.indices = ids,
+                             &(qemb_input){.indices = looked_up,
                                            .num_indices = 4,
                                            .indices_dtype = QEMB_INT64,
-                                           .offsets = offsets,
+                                           .offsets = starts,
                                            .num_offsets = 2,
                                            .per_sample_weights = psw,
                                            .num_per_sample_weights = 4}));
     OK(qemb_buffer_create(ctx, sizeof got, &out));
     OK(qemb_packed_forward(packed, batch, out, QEMB_FLOAT32));
     OK(qemb_buffer_read(out, 0, sizeof got, got));
-    for (int i = 0; i < 4; i++) {
-        float value[DIM];
-        for (int c = 0; c < DIM; c++) {
-            value[c] = bias + scale * (float)((int)ids[i] + 2 * c);
-        }
-        const float n = norm(value), factor = n > 2.0f ? 2.0f / (n + 1e-7f) : 1.0f;
-        for (int c = 0; c < DIM && ids[i] != 2; c++) {
-            want[(i == 3) * DIM + c] += psw[i] * value[c] * factor;
-        }
-    }
+    expected_bags(want);
     for (int k = 0; k < 2 * DIM; k++) {
         cr_expect(fabsf(got[k] - want[k]) <= 1e-5f * (1.0f + fabsf(want[k])), "%d: %g, want %g", k, (double)got[k], (double)want[k]);
     }
