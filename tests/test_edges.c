@@ -392,3 +392,75 @@ Test(edges, no_thread_for_a_feed,
     qemb_click_feed_destroy(feed);
     qemb_click_generator_destroy(generator);
 }
+
+/* ---- found by mutants that nobody noticed ------------------------------------------------------------------------------------------------- */
+
+Test(edges, dampening, .description = "row_update: SGD with momentum and dampening over three steps, by hand") {
+    const float weight[ROWS * DIM] = {1, 2, 3};
+    const int64_t one_id[] = {0};
+    const float gradient[DIM] = {1.0f, -2.0f, 0.5f};
+    float after[DIM], momentum[DIM] = {0}, want[DIM] = {1, 2, 3};
+    qemb_context *ctx;
+    qemb_embedding_bag *bag;
+    qemb_optimizer *sgd;
+    qemb_batch *batch;
+    qemb_buffer *grad, *out;
+    OK(qemb_context_create("reference", &ctx));
+    OK(qemb_embedding_bag_create(
+        ctx,
+        &(qemb_embedding_bag_desc){
+            .num_embeddings = ROWS, .embedding_dim = DIM, .mode = QEMB_MODE_SUM, .weight = weight, .qconfig = qemb_qconfig_float()},
+        &bag));
+    OK(qemb_optimizer_create(ctx, bag, &(qemb_optimizer_desc){.kind = QEMB_SGD, .lr = 0.5, .momentum = 0.5, .dampening = 0.25}, &sgd));
+    OK(qemb_batch_create(ctx, &batch));
+    OK(qemb_buffer_create(ctx, sizeof gradient, &grad));
+    OK(qemb_buffer_write(grad, 0, sizeof gradient, gradient));
+    OK(qemb_buffer_create(ctx, sizeof gradient, &out));
+    OK(qemb_batch_set(batch, bag, &(qemb_input){.indices = one_id, .num_indices = 1, .indices_dtype = QEMB_INT64, .columns = 1}));
+    for (int step = 0; step < 3; step++) {
+        OK(qemb_embedding_bag_forward(bag, batch, out));
+        OK(qemb_embedding_bag_step(bag, batch, grad, sgd));
+        for (int c = 0; c < DIM; c++) { /* all of it exact in float32 */
+            momentum[c] = step == 0 ? gradient[c] : 0.5f * momentum[c] + 0.75f * gradient[c];
+            want[c] -= 0.5f * momentum[c];
+        }
+    }
+    OK(qemb_embedding_bag_read_weight(bag, 0, 0, 1, after));
+    cr_expect_eq(memcmp(after, want, sizeof want), 0, "%g %g %g", (double)after[0], (double)after[1], (double)after[2]);
+    OK(qemb_optimizer_read_state(sgd, 0, 0, 0, 1, after));
+    cr_expect_eq(memcmp(after, momentum, sizeof momentum), 0, "momentum %g", (double)after[0]);
+    qemb_buffer_destroy(out);
+    qemb_buffer_destroy(grad);
+    qemb_batch_destroy(batch);
+    qemb_optimizer_destroy(sgd);
+    qemb_embedding_bag_destroy(bag);
+    qemb_context_destroy(ctx);
+}
+
+Test(edges, surrogates,
+     .description = "safetensors: pairs of \\u surrogates at the ends of their ranges are one character, others are refused") {
+    static const struct {
+        const char *name, *utf8; /* NULL: refused */
+    } cases[] = {{"\\uD800\\uDC00", "\xF0\x90\x80\x80"},
+                 {"\\uDBFF\\uDFFF", "\xF4\x8F\xBF\xBF"},
+                 {"\\uD7FF", "\xED\x9F\xBF"},
+                 {"\\uE000", "\xEE\x80\x80"},
+                 {"\\uD800\\uDBFF", NULL},
+                 {"\\uD800\\uE000", NULL},
+                 {"\\uD800", NULL},
+                 {"\\uDC00", NULL},
+                 {"\\uD800\\n", NULL},
+                 {"\\uDBFF\\u00", NULL}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        char bytes[256] = "";
+        qemb_safetensors *file = NULL;
+        const int n =
+            snprintf(bytes + 8, sizeof bytes - 8, "{\"%s\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", cases[k].name);
+        const uint64_t length = (uint64_t)n;
+        memcpy(bytes, &length, 8);
+        const qemb_status st = qemb_safetensors_open(support_write("name", bytes, 8 + length + 1), &file);
+        cr_expect_eq(st, cases[k].utf8 ? QEMB_OK : QEMB_ERR_CORRUPT, "%s: %s: %s", cases[k].name, qemb_status_name(st), qemb_last_error());
+        cr_expect(!cases[k].utf8 || qemb_safetensors_find(file, cases[k].utf8) == 0, "%s", cases[k].name);
+        qemb_safetensors_close(file);
+    }
+}
