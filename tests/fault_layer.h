@@ -109,8 +109,8 @@ typedef struct fault_state {
     int64_t fired;    /* failures given while armed */
     fault_entry last; /* the entry that failed last, and how */
     cl_int last_code;
-    int64_t objects[FAULT_OBJECT_COUNT]; /* alive */
-    int64_t reached[FAULT_ENTRY_COUNT];  /* calls of each entry, armed or not */
+    int64_t objects[FAULT_OBJECT_COUNT];      /* alive */
+    int64_t reached[FAULT_ENTRY_COUNT];       /* calls of each entry, armed or not */
     support_stacks calls_from, commands_from; /* while recording: all calls, and the commands that may fail on the device */
 } fault_state;
 

@@ -120,7 +120,7 @@ static int parse(int argc, char **argv, lookup *o) {
 
 static void print_row(const lookup *o, const float *row, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
-        (void)printf(o->json ? "%s%.9g" : "%s%.9g", i ? o->json ? ", " : " " : o->json ? "[" : "", (double)row[i]);
+        (void)printf("%s%.9g", i ? o->json ? ", " : " " : o->json ? "[" : "", (double)row[i]);
     }
     (void)fputs(o->json ? "]\n" : "\n", stdout);
 }

@@ -147,7 +147,7 @@ done:
 qemb_status qemb_safetensors_read_rows(const qemb_safetensors *file, const char *name, int64_t first, int64_t count, void *target) {
     static const char who[] = "safetensors_read_rows";
     qemb_status st = QEMB_OK;
-    qemb_tensor_view view;
+    qemb_tensor_view view = {0};
     REQUIRE(file && name, QEMB_ERR_ARG, "%s: %s is NULL", who, file ? "name" : "file");
     TRY(qemb_safetensors_tensor(file, name, &view));
     REQUIRE(view.rank >= 1, QEMB_ERR_SHAPE, "%s: %s: tensor '%.200s' has no rows", who, file->path, name);

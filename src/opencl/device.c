@@ -84,7 +84,7 @@ static bool matches(const char *selector, const found_device *f) {
     if (strcmp(selector, "opencl:accelerator") == 0) {
         return (f->type & CL_DEVICE_TYPE_ACCELERATOR) && !is_simulator(f);
     }
-    if (sscanf(selector, "opencl:%d:%d%c", &p, &d, &end) == 2) {
+    if (sscanf(selector, "opencl:%9d:%9d%c", &p, &d, &end) == 2) {
         return p == f->p && d == f->d;
     }
     return contains(f->name, selector) || contains(f->platform_name, selector);

@@ -104,8 +104,8 @@ static void probe_lanes(qemb_context *ctx) {
     qemb__cl *cl = ctx->engine;
     const char *limit = getenv("QEMB_SHUFFLE");
     int best = cl->is_nvidia && !cl->is_cpu ? 2 : 0;
-    if (limit && atoi(limit) < best) {
-        best = atoi(limit) < 0 ? 0 : atoi(limit);
+    if (limit && strtol(limit, NULL, 10) < best) {
+        best = strtol(limit, NULL, 10) < 0 ? 0 : (int)strtol(limit, NULL, 10);
     }
     while (best > 0 && !lanes_work(ctx, best)) {
         best--;

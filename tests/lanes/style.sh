@@ -28,7 +28,7 @@ git ls-files '*.c' '*.h' | grep -v -e ^include/ -e ^kernels_cl/ -e ^bench/exampl
 report format
 
 git ls-files | grep -v -e '\.safetensors$' -e ^tests/abi/ -e ^tests/fuzz/corpus/ -e ^bench/results/ |
-    xargs codespell -L arithmetics,coo,tbe,truns,nd,fo,sie,inout,ans,numer,te,ba,ue,unsecure,theses >$work/spelling 2>/dev/null
+    xargs codespell -L arithmetics,coo,tbe,truns,nd,fo,sie,inout,ans,numer,te,ba,ue,unsecure,theses,sav >$work/spelling 2>/dev/null
 report spelling
 
 # A build folder of our own: the analysers read compile_commands.json.
