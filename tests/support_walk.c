@@ -434,6 +434,42 @@ static qemb_status s_load(walk *w) {
     return st;
 }
 
+static qemb_status s_saver(walk *w) {
+    qemb_saver *saver = NULL;
+    qemb_status st = qemb_saver_create(&saver);
+    st = st == QEMB_OK ? qemb_saver_add_module(saver, "m.", w->collection) : st;
+    st = st == QEMB_OK ? qemb_saver_add_optimizer(saver, "o.", w->adam) : st;
+    st = st == QEMB_OK ? qemb_saver_add_packed(saver, "p.", w->packed) : st;
+    st = st == QEMB_OK ? qemb_saver_write(saver, model_path(w)) : st;
+    qemb_saver_destroy(saver);
+    return st;
+}
+
+/* What was saved comes back: nothing changes, but half of it may have been written when a call fails (qemb_io.h). */
+static qemb_status s_load_saved(walk *w) {
+    qemb_safetensors *file = NULL;
+    qemb_packed *packed = NULL;
+    qemb_status st = qemb_safetensors_open(model_path(w), &file);
+    st = st == QEMB_OK ? qemb_load_module(file, "m.", w->collection) : st;
+    st = st == QEMB_OK ? qemb_load_optimizer(file, "o.", w->adam) : st;
+    st = st == QEMB_OK ? qemb_load_packed(w->ctx, file, "p.", QEMB_LOAD_VERIFY, &packed) : st;
+    qemb_packed_destroy(packed);
+    packed = NULL;
+    st = st == QEMB_OK ? qemb_load_packed(w->ctx, file, "p.", QEMB_LOAD_COPY, &packed) : st;
+    qemb_packed_destroy(packed);
+    qemb_safetensors_close(file);
+    return st;
+}
+
+static qemb_status s_progress(walk *w) {
+    qemb_table_progress p[WALK_TABLES];
+    for (int t = 0; t < WALK_TABLES; t++) {
+        GO(qemb_embedding_bag_get_progress(w->collection, t, &p[t]));
+        p[t].observations = 0; /* and so no observer state to be written next */
+    }
+    return qemb_embedding_bag_set_progress(w->collection, 5, p);
+}
+
 /* ---- OpenCL ------------------------------------------------------------------------------------------------------------------------------------------ */
 
 static qemb_status s_window(walk *w) {
@@ -525,6 +561,9 @@ const walk_step walk_steps[] = {
     {"buffer_read (packed)", s_read_packed, false, false},
     {"safetensors_save", s_save, false, false},
     {"safetensors_open", s_load, false, false},
+    {"saver_write", s_saver, false, false},
+    {"load (saved)", s_load_saved, false, true},
+    {"set_progress", s_progress, false, false},
     {"buffer_from_cl", s_window, true, false},
     {"context_cl_event", s_event, true, false},
     {"context_cl_wait", s_wait, true, false},
