@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/rng.h"
+#include "opencl/opencl.h"
 #include "support_files.h"
 
 #define OK(call) cr_assert_eq((call), QEMB_OK, "%s: %s", #call, qemb_last_error())
@@ -45,6 +46,10 @@ Test(edges, base_sizes,
         (void)munmap(page, 4096);
     }
     qemb__pages_free(NULL, BIG);
+    cr_expect_not_null(strstr(qemb__cl_error_name(-1001), "no OpenCL driver"));
+    for (int code = -1100; code <= 0; code++) {
+        cr_expect(strlen(qemb__cl_error_name(code)) > 5, "%d", code);
+    }
     cr_expect_eq(qemb__pages_size((void *)(uintptr_t)16, 4096), 4096, "an address in no map");
     cr_expect_eq(qemb__random(3, 5), UINT64_C(0xf3ef1ae0756ef289), "the same numbers in every release: seeds stand in files");
     cr_expect_str_eq(qemb_status_text((qemb_status)12345), "not a status of this library");

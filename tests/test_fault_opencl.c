@@ -174,8 +174,9 @@ Test(fault_opencl, odd_devices, .timeout = 600,
     cr_assert(want == want);
     int right_ones = 0, refused = 0;
     const char *nightly = getenv("QEMB_NIGHTLY");
-    const size_t questions =
-        nightly && strcmp(nightly, "1") == 0 ? sizeof odd / sizeof *odd : 4; /* the last two are answered by other kernels */
+    const size_t questions = (nightly && strcmp(nightly, "1") == 0) || torture_all_ways()
+                                 ? sizeof odd / sizeof *odd
+                                 : 4; /* the last two are answered by other kernels */
     for (size_t q = 0; q < questions; q++) {
         for (int a = 0; a < 5; a++) {
             ctx = NULL;
@@ -280,6 +281,28 @@ Test(fault_opencl, borrowed_rows, .timeout = 300,
         cr_expect_null(packed);
     }
     qemb_packed_destroy(packed);
+    qemb_context_destroy(ctx);
+    cr_expect_null(leaks(), "objects are left");
+}
+
+Test(fault_opencl, kernels_from_a_folder, .timeout = 300,
+     .description = "fault_opencl: QEMB_KERNEL_PATH names kernels: a folder without them is IO by name, the tree's own give the same bits; "
+                    "builds are logged") {
+    qemb_context *ctx = NULL;
+    cr_assert_eq(qemb_context_create("opencl", &ctx), QEMB_OK, "%s", qemb_last_error());
+    const float want = probe(ctx);
+    qemb_context_destroy(ctx);
+    ctx = NULL;
+    cr_assert_eq(setenv("QEMB_KERNEL_PATH", support_path("nothing_here"), 1), 0);
+    const qemb_status st = qemb_context_create("opencl", &ctx);
+    cr_expect_eq(st, QEMB_ERR_IO, "%s: %s", qemb_status_name(st), qemb_last_error());
+    cr_expect_not_null(strstr(qemb_last_error(), "nothing_here"), "%s", qemb_last_error());
+    cr_expect_null(ctx);
+    cr_assert_eq(setenv("QEMB_KERNEL_PATH", "kernels_cl", 1), 0);
+    cr_assert_eq(setenv("QEMB_LOG", "build", 1), 0);
+    cr_assert_eq(qemb_context_create("opencl", &ctx), QEMB_OK, "%s", qemb_last_error());
+    const float got = probe(ctx);
+    cr_expect(got == want, "%g, want %g: %s", (double)got, (double)want, qemb_last_error());
     qemb_context_destroy(ctx);
     cr_expect_null(leaks(), "objects are left");
 }
