@@ -72,6 +72,9 @@ file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/pocl-cache/walk)
 set_property(TEST test_fault_opencl test_fault_memory test_bad_input APPEND PROPERTY
   ENVIRONMENT "POCL_CACHE_DIR=${PROJECT_BINARY_DIR}/pocl-cache/walk") # the last one counts
 set_tests_properties(test_fault_opencl test_fault_memory test_bad_input PROPERTIES RESOURCE_LOCK walk)
+# These train the same module: one cache too.
+set_property(TEST test_prepare APPEND PROPERTY ENVIRONMENT "POCL_CACHE_DIR=${PROJECT_BINARY_DIR}/pocl-cache/test_training")
+set_tests_properties(test_prepare test_training PROPERTIES RESOURCE_LOCK training)
 target_link_options(test_io_crash PRIVATE LINKER:--wrap=open LINKER:--wrap=write LINKER:--wrap=pwrite LINKER:--wrap=pread LINKER:--wrap=fsync
   LINKER:--wrap=close LINKER:--wrap=rename LINKER:--wrap=fchmod)
 # Memory runs out: the library's allocations, and only those, go through the test. The driver's do not.

@@ -568,6 +568,12 @@ QEMB_API qemb_status qemb_optimizer_set_lr(qemb_optimizer *optimizer, double lr)
  * and allocates nothing once it has seen a batch as large. Errors as qemb_embedding_bag_backward; ARG (optimizer of another module). */
 QEMB_API qemb_status qemb_embedding_bag_step(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *grad_output, qemb_optimizer *optimizer);
 
+/* Sorts the lookups of a batch by row now, so that its step (or backward) need not: the next batch can be set and sorted while the device, or the
+ * program, is busy with this one, also between this one's forward and step. Two sorted batches are kept, that of the last forward among them; a
+ * batch whose sort made room, or that was set again, is sorted at its step as ever. The same bits. Takes as much work space again as a step
+ * does, once. Errors ARG, STATE (batch not set for this module), NOMEM. Waits for nothing. */
+QEMB_API qemb_status qemb_embedding_bag_sort(qemb_embedding_bag *bag, qemb_batch *batch);
+
 /* Optimiser state for state dicts. Array k = 0, 1 of a table, under torch's or FBGEMM's name: one number an element, or one a row. */
 typedef struct qemb_optimizer_info {
     qemb_embedding_bag *bag;
@@ -711,6 +717,38 @@ QEMB_API qemb_status qemb_packed_batch_set_device(const qemb_packed *packed, qem
  * bits in training. dtype float32, float16 or bfloat16 (rounded half to even at the end). Errors STATE, SHAPE, DTYPE. Returns before the
  * device is done. */
 QEMB_API qemb_status qemb_packed_forward(qemb_packed *packed, qemb_batch *batch, qemb_buffer *out, qemb_dtype dtype);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Start: what compiles when, and before its time
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+/* Kernels compile when they are first needed, and are then kept with the context (on disk too: by the driver, or see qemb_context_create): the
+ * forward of batches from the host when a module is made or a switch is turned, the update of an optimiser when it is made, all else at its first
+ * call. Drivers such as PoCL compile a part at the first launch, which is then the first call's. These calls take all that ahead.
+ *
+ * bags, lookups   of the largest batch: bags of a feature, lookups of all [1, 64 for each bag]; an embedding has no bags
+ * on_device       batches come by qemb_batch_set_device, with these types [int64; offsets as indices, int32 for fixed columns]
+ * optimizer       step with it; NULL: no steps
+ * calls           beside the forward: BACKWARD qemb_embedding_bag_backward in all forms; ROWS read_observer, write_weight, observe_all,
+ *                 fake_quantise; SORT qemb_embedding_bag_sort */
+#define QEMB_PREPARE_BACKWARD 1u
+#define QEMB_PREPARE_ROWS     2u
+#define QEMB_PREPARE_SORT     4u
+typedef struct qemb_prepare_desc {
+    int64_t bags, lookups;
+    bool per_sample_weights; /* batches have them */
+    bool on_device;
+    qemb_dtype indices_dtype, offsets_dtype; /* with on_device */
+    qemb_optimizer *optimizer;
+    uint32_t calls; /* QEMB_PREPARE_* */
+} qemb_prepare_desc;
+
+/* After it, forwards and whatever else was named compile nothing and take no device memory from their first call on, for batches as large as
+ * this; smaller ones may take another kernel for their sort. desc NULL: forwards of small batches. Changes nothing that can be seen but counters
+ * and qemb_context_variant. Enqueues, and returns before the device is done. Errors ARG, SHAPE, DTYPE, UNSUPPORTED (weights with mean or max), NOMEM, BUILD. */
+QEMB_API qemb_status qemb_embedding_bag_prepare(qemb_embedding_bag *bag, const qemb_prepare_desc *desc);
+/* The same for qemb_packed_forward into `dtype`; calls and optimizer must be 0. */
+QEMB_API qemb_status qemb_packed_prepare(qemb_packed *packed, const qemb_prepare_desc *desc, qemb_dtype dtype);
 
 /* ---------------------------------------------------------------------------------------------------------------------
  * Unstable: for benches, tuners and tests; may change with any version

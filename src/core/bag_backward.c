@@ -69,8 +69,7 @@ qemb_status qemb_embedding_bag_backward(qemb_embedding_bag *bag, qemb_batch *bat
     TRY(check_wanted(bag, batch, want));
     TRY(qemb__training_begin(bag, batch, grad_output, &args.source));
     if (want->coo_count && !want->coalesced) {
-        const int64_t chunks = qemb__ceil_div(batch->view.shape.lookups, QEMB__SLOT_CHUNK) + 1;
-        TRY(qemb__buffer_reserve(bag->ctx, (size_t)chunks * sizeof(q_i32), &bag->training->slots));
+        TRY(qemb__training_reserve_slots(bag, batch->view.shape.lookups));
     }
     qemb__harmless(bag->ctx);
     TRY(bag->ctx->ops->bag_backward(bag->ctx, &args));

@@ -169,6 +169,7 @@ qemb_status qemb_optimizer_create(qemb_context *ctx, qemb_embedding_bag *bag, co
     if (desc->initial_accumulator_value != 0.0) {
         TRY(fill_state(o, o->v, (float)desc->initial_accumulator_value));
     }
+    TRY(qemb__training_reserve(bag, 0, 0)); /* here, because it waits, and a step must not */
     TRY(prepare(o));
     *out = o;
     o = NULL;

@@ -38,7 +38,12 @@ done:
     return st;
 }
 
-qemb_status qemb__row_sort_create(const qemb__tables *tables, qemb__row_sort **out) {
+static qemb_status copy_plan(qemb__row_sort *sort, qemb_buffer *plan) {
+    qemb_status st = qemb__buffer_create(sort->ctx, plan->bytes, &sort->plan);
+    return st == QEMB_OK ? sort->ctx->ops->buffer_copy(sort->plan, 0, plan, 0, plan->bytes) : st;
+}
+
+qemb_status qemb__row_sort_create(const qemb__tables *tables, const qemb__row_sort *like, qemb__row_sort **out) {
     qemb_status st = QEMB_OK;
     void *block = NULL;
     qemb__row_sort *sort = NULL;
@@ -47,7 +52,7 @@ qemb_status qemb__row_sort_create(const qemb__tables *tables, qemb__row_sort **o
     sort->ctx = tables->ctx;
     sort->tables = tables;
     sort->wide = tables->total_rows > UINT32_MAX; /* total_rows itself is the GPU family's key of lookups without a row */
-    TRY(write_plan(sort));
+    TRY(like ? copy_plan(sort, like->plan) : write_plan(sort));
     TRY(qemb__buffer_create(sort->ctx, 4 * sizeof(q_i32), &sort->counts));
     *out = sort;
     sort = NULL;

@@ -27,8 +27,8 @@ typedef struct qemb__row_sort {
     qemb_buffer *work[QEMB__ROW_SORT_WORK]; /* the engine's */
 } qemb__row_sort;
 
-/* A sort for batches of these tables, which must outlive it. */
-qemb_status qemb__row_sort_create(const qemb__tables *tables, qemb__row_sort **out);
+/* A sort for batches of these tables, which must outlive it. Given one of the same tables already (else NULL), it waits for nothing. */
+qemb_status qemb__row_sort_create(const qemb__tables *tables, const qemb__row_sort *like, qemb__row_sort **out);
 void qemb__row_sort_destroy(qemb__row_sort *sort);
 
 /* Sorts a batch; returns before the device is done. Buffers grow with the largest batch seen, nothing else is allocated. with_map: run_of

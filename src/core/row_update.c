@@ -61,13 +61,12 @@ qemb_status qemb_embedding_bag_step(qemb_embedding_bag *bag, qemb_batch *batch, 
                                   .v = optimizer->v};
     TRY(qemb__training_begin(bag, batch, grad_output, &args.source));
     if (optimizer->desc.clip == QEMB_CLIP_NORM) {
-        const int64_t lookups = batch->view.shape.lookups;
-        const int64_t words = lookups + qemb__ceil_div(lookups, QEMB__NORM_BLOCK) + 2;
-        TRY(qemb__buffer_reserve(bag->ctx, (size_t)words * sizeof(float), &bag->training->squares));
+        TRY(qemb__training_reserve_squares(bag, batch->view.shape.lookups));
     }
     qemb__harmless(bag->ctx);
     TRY(bag->ctx->ops->row_update(bag->ctx, &args));
     optimizer->steps++;
+    qemb__training_stepped(bag, batch);
     bag->last_batch = NULL; /* the rows that a second backward would look at are gone */
 done:
     st = qemb__settle(bag->ctx, st);

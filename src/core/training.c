@@ -6,7 +6,9 @@
 
 void qemb__training_destroy(qemb__training *t) {
     if (t) {
-        qemb__row_sort_destroy(t->sort);
+        for (int k = 0; k < t->num_sorted; k++) {
+            qemb__row_sort_destroy(t->sorted[k].sort);
+        }
         qemb_buffer *buffers[] = {t->columns, t->bag_scale, t->parts, t->squares, t->slots};
         for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
             qemb__buffer_destroy(buffers[i]);
@@ -23,7 +25,8 @@ static qemb_status create(const qemb__tables *s, qemb__training **out) {
     TRY(qemb__calloc(1, sizeof *t, &block));
     t = block;
     t->part_stride = qemb__round_up(s->max_dim, 16);
-    TRY(qemb__row_sort_create(s, &t->sort));
+    TRY(qemb__row_sort_create(s, NULL, &t->sorted[0].sort));
+    t->num_sorted = 1;
     TRY(qemb__calloc(s->num_features, sizeof(q_i64), &columns));
     for (int32_t k = 0; k < s->num_features; k++) {
         ((q_i64 *)columns)[s->feature[k].index] = s->feature[k].column;
@@ -38,9 +41,14 @@ done:
     return st;
 }
 
-static qemb_status reserve(const qemb__tables *s, qemb__training *t, int64_t bags, int64_t lookups) {
+qemb_status qemb__training_reserve(qemb_embedding_bag *bag, int64_t bags, int64_t lookups) {
+    const qemb__tables *s = bag->tables;
     const int64_t parts = qemb__row_sort_max_parts(lookups);
     qemb_status st = QEMB_OK;
+    if (!bag->training) {
+        TRY(create(s, &bag->training));
+    }
+    qemb__training *t = bag->training;
     if (s->mode == Q_MODE_MEAN) {
         TRY(qemb__buffer_reserve(s->ctx, (size_t)(bags * s->num_features + 1) * sizeof(float), &t->bag_scale));
     }
@@ -49,20 +57,95 @@ done:
     return st;
 }
 
+qemb_status qemb__training_sorts(qemb_embedding_bag *bag, int count) {
+    qemb__training *t = bag->training;
+    qemb_status st = QEMB_OK;
+    for (; t->num_sorted < count; t->num_sorted++) {
+        TRY(qemb__row_sort_create(bag->tables, t->sorted[0].sort, &t->sorted[t->num_sorted].sort));
+    }
+done:
+    return st;
+}
+
+qemb_status qemb__training_reserve_squares(qemb_embedding_bag *bag, int64_t lookups) {
+    const int64_t words = lookups + qemb__ceil_div(lookups, QEMB__NORM_BLOCK) + 2;
+    return qemb__buffer_reserve(bag->ctx, (size_t)words * sizeof(float), &bag->training->squares);
+}
+
+qemb_status qemb__training_reserve_slots(qemb_embedding_bag *bag, int64_t lookups) {
+    const int64_t chunks = qemb__ceil_div(lookups, QEMB__SLOT_CHUNK) + 1;
+    return qemb__buffer_reserve(bag->ctx, (size_t)chunks * sizeof(q_i32), &bag->training->slots);
+}
+
+/* Which sort makes room for another batch: an empty one, one whose step is done, one that is not the last forward's, the older. */
+static qemb__sorted *make_room(const qemb_embedding_bag *bag) {
+    qemb__training *t = bag->training;
+    qemb__sorted *best = NULL;
+    int best_rank = 0;
+    for (int k = 0; k < t->num_sorted; k++) {
+        qemb__sorted *s = &t->sorted[k];
+        const bool current = bag->last_batch && s->generation == bag->last_generation;
+        const int rank = !s->generation ? 4 : s->stepped ? 3 : !current ? 2 : 1;
+        if (rank > best_rank || (rank == best_rank && s->generation < best->generation)) {
+            best = s;
+            best_rank = rank;
+        }
+    }
+    return best;
+}
+
+/* The batch sorted, and that sort the one of t->sort. */
+static qemb_status sort_batch(qemb_embedding_bag *bag, const qemb_batch *batch) {
+    qemb__training *t = bag->training;
+    qemb_status st = QEMB_OK;
+    for (int k = 0; k < t->num_sorted; k++) {
+        if (t->sorted[k].generation == batch->generation) {
+            t->sort = t->sorted[k].sort;
+            return QEMB_OK;
+        }
+    }
+    qemb__sorted *s = make_room(bag);
+    s->generation = 0;
+    TRY(qemb__row_sort_run(s->sort, &batch->view, false));
+    s->generation = batch->generation;
+    s->stepped = false;
+    t->sort = s->sort;
+done:
+    return st;
+}
+
+void qemb__training_stepped(qemb_embedding_bag *bag, const qemb_batch *batch) {
+    for (int k = 0; k < bag->training->num_sorted; k++) {
+        qemb__sorted *s = &bag->training->sorted[k];
+        s->stepped = s->stepped || s->generation == batch->generation;
+    }
+}
+
+qemb_status qemb_embedding_bag_sort(qemb_embedding_bag *bag, qemb_batch *batch) {
+    if (!bag || !batch) {
+        return qemb__fail(QEMB_ERR_ARG, "embedding_bag_sort: %s is NULL", !bag ? "bag" : "batch");
+    }
+    qemb_status st = qemb__enter(bag->ctx, "embedding_bag_sort");
+    if (st != QEMB_OK) {
+        return st;
+    }
+    REQUIRE(batch->ctx == bag->ctx, QEMB_ERR_ARG, "embedding_bag_sort: bag and batch are of different contexts");
+    REQUIRE(batch->module == bag->serial, QEMB_ERR_STATE, "embedding_bag_sort: the batch was set for another module, or never");
+    TRY(qemb__training_reserve(bag, batch->bags, batch->view.shape.lookups));
+    TRY(qemb__training_sorts(bag, 2));
+    TRY(qemb__tables_flush(bag->tables));
+    TRY(sort_batch(bag, batch));
+done:
+    qemb__leave(bag->ctx);
+    return st;
+}
+
 qemb_status qemb__training_begin(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *grad_output, qemb__gradient_args *args) {
     qemb_status st = QEMB_OK;
-    if (!bag->training) {
-        TRY(create(bag->tables, &bag->training));
-    }
+    TRY(qemb__training_reserve(bag, batch->bags, batch->view.shape.lookups));
     qemb__training *t = bag->training;
     TRY(qemb__tables_flush(bag->tables));
-    TRY(reserve(bag->tables, t, batch->bags, batch->view.shape.lookups));
-    if (t->sorted != batch || t->sorted_generation != batch->generation) {
-        t->sorted = NULL;
-        TRY(qemb__row_sort_run(t->sort, &batch->view, false));
-        t->sorted = batch;
-        t->sorted_generation = batch->generation;
-    }
+    TRY(sort_batch(bag, batch));
     *args = (qemb__gradient_args){.tables = bag->tables,
                                   .batch = &batch->view,
                                   .work = t,

@@ -162,7 +162,7 @@ static inline qemb_status op_row_sort_open(qemb_context *ctx, const op_row_sort_
     TRY(qemb__buffer_create(ctx, sizeof status, &op->view.status));
     TRY(qemb__buffer_write(op->view.status, 0, sizeof status, status, true));
     TRY(op_row_sort_fill(op));
-    TRY(qemb__row_sort_create(&op->tables, &op->sort));
+    TRY(qemb__row_sort_create(&op->tables, NULL, &op->sort));
 done:
     return st;
 }
@@ -228,7 +228,7 @@ done:
 
 static inline qemb_status op_row_sort_of_module(const qemb_embedding_bag *bag, qemb__row_sort **sort) {
     qemb_status st = qemb__tables_flush(bag->tables);
-    return st == QEMB_OK ? qemb__row_sort_create(bag->tables, sort) : st;
+    return st == QEMB_OK ? qemb__row_sort_create(bag->tables, NULL, sort) : st;
 }
 
 static inline qemb_status op_row_sort_batch(qemb__row_sort *sort, const qemb_batch *batch, bool with_map) {
