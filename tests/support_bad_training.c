@@ -67,6 +67,77 @@ static const bad_value coo_values[] = {
 static const bad_value step_values[] = {GRADIENT_VALUES(1), NONE(backward, optimizer), OTHER(backward, optimizer, adam, QEMB_ERR_ARG),
                                         ALIEN(backward, optimizer, sgd, QEMB_ERR_ARG), ALIEN(backward, bag, collection, QEMB_ERR_ARG)};
 
+/* ---- before their time ------------------------------------------------------------------------------------------------------------------ */
+
+static qemb_status run_sort(walk *w, void *arguments) {
+    backward *a = arguments;
+    (void)w;
+    return qemb_embedding_bag_sort(a->bag, a->batch);
+}
+
+typedef struct prepare {
+    qemb_embedding_bag *bag;
+    qemb_packed *packed;
+    qemb_prepare_desc desc;
+    qemb_dtype dtype;
+} prepare;
+
+static void good_prepare(walk *w, void *arguments) {
+    *(prepare *)arguments = (prepare){.bag = w->collection, .desc = {.bags = 3, .lookups = 40, .optimizer = w->sgd}};
+}
+
+/* An embedding: no bags, no weights. */
+static void good_prepare_embedding(walk *w, void *arguments) {
+    *(prepare *)arguments = (prepare){.bag = qemb_embedding_as_bag(w->embedding), .desc = {.lookups = 5, .on_device = true}};
+}
+
+static void good_prepare_packed(walk *w, void *arguments) {
+    *(prepare *)arguments = (prepare){.packed = w->packed, .desc = {.bags = 3, .lookups = 40}};
+}
+
+static qemb_status run_prepare(walk *w, void *arguments) {
+    const prepare *a = arguments;
+    (void)w;
+    return qemb_embedding_bag_prepare(a->bag, &a->desc);
+}
+
+static qemb_status run_prepare_packed(walk *w, void *arguments) {
+    const prepare *a = arguments;
+    (void)w;
+    return qemb_packed_prepare(a->packed, &a->desc, a->dtype);
+}
+
+#define SHAPE_VALUES                                                                                                                       \
+    INTEGER(prepare, desc.lookups, -1, QEMB_ERR_SHAPE), INTEGER(prepare, desc.lookups, (int64_t)1 << 31, QEMB_ERR_SHAPE),                  \
+        INTEGER(prepare, desc.lookups, INT64_MAX, QEMB_ERR_SHAPE), INTEGER(prepare, desc.lookups, INT64_MIN, QEMB_ERR_SHAPE),              \
+        INTEGER(prepare, desc.bags, -1, QEMB_ERR_SHAPE), INTEGER(prepare, desc.bags, (int64_t)1 << 31, QEMB_ERR_SHAPE),                    \
+        INTEGER(prepare, desc.bags, INT64_MAX, QEMB_ERR_SHAPE), INTEGER(prepare, desc.bags, INT64_MIN, QEMB_ERR_SHAPE),                    \
+        INTEGER(prepare, desc.indices_dtype, QEMB_FLOAT16, QEMB_ERR_DTYPE), INTEGER(prepare, desc.offsets_dtype, -1, QEMB_ERR_DTYPE),      \
+        INTEGER(prepare, desc.indices_dtype, INT32_MAX, QEMB_ERR_DTYPE)
+static const bad_value prepare_values[] = {SHAPE_VALUES,
+                                           NONE(prepare, bag),
+                                           INTEGER(prepare, desc.indices_dtype, QEMB_INT64, QEMB_ERR_ARG),
+                                           INTEGER(prepare, desc.offsets_dtype, QEMB_INT32, QEMB_ERR_ARG),
+                                           INTEGER(prepare, desc.calls, 8, QEMB_ERR_ARG),
+                                           INTEGER(prepare, desc.calls, -1, QEMB_ERR_ARG),
+                                           OTHER(prepare, desc.optimizer, adam, QEMB_ERR_ARG),
+                                           ALIEN(prepare, desc.optimizer, sgd, QEMB_ERR_ARG)};
+static const bad_value prepare_embedding_values[] = {NONE(prepare, bag),
+                                                     INTEGER(prepare, desc.bags, 1, QEMB_ERR_SHAPE),
+                                                     INTEGER(prepare, desc.per_sample_weights, 1, QEMB_ERR_UNSUPPORTED),
+                                                     INTEGER(prepare, desc.lookups, -1, QEMB_ERR_SHAPE),
+                                                     INTEGER(prepare, desc.indices_dtype, QEMB_FLOAT64, QEMB_ERR_DTYPE),
+                                                     INTEGER(prepare, desc.offsets_dtype, QEMB_BFLOAT16, QEMB_ERR_DTYPE)};
+static const bad_value prepare_packed_values[] = {SHAPE_VALUES,
+                                                  NONE(prepare, packed),
+                                                  INTEGER(prepare, desc.calls, 1, QEMB_ERR_ARG),
+                                                  OTHER(prepare, desc.optimizer, sgd, QEMB_ERR_ARG),
+                                                  ENUM_VALUES(prepare, dtype, 3, QEMB_ERR_DTYPE),
+                                                  INTEGER(prepare, dtype, QEMB_INT32, QEMB_ERR_DTYPE)};
+static const bad_value sort_values[] = {NONE(backward, bag), NONE(backward, batch), ALIEN(backward, batch, batch[1], QEMB_ERR_ARG),
+                                        OTHER(backward, batch, batch[3], QEMB_ERR_STATE),
+                                        OTHER(backward, bag, qat, QEMB_ERR_STATE)};
+
 /* ---- optimisers ------------------------------------------------------------------------------------------------------------------------ */
 
 typedef struct create {
@@ -225,6 +296,10 @@ const bad_call bad_training[] = {
     BAD_CALL_AFTER("embedding_bag_backward", backward, good_backward, run_backward, backward_values, forward),
     BAD_CALL_AFTER("embedding_bag_backward", backward, good_coo, run_backward, coo_values, forward),
     BAD_CALL_AFTER("embedding_bag_step", backward, good_backward, run_step, step_values, forward),
+    BAD_CALL("embedding_bag_sort", backward, good_backward, run_sort, sort_values),
+    BAD_CALL("embedding_bag_prepare", prepare, good_prepare, run_prepare, prepare_values),
+    BAD_CALL("embedding_bag_prepare", prepare, good_prepare_embedding, run_prepare, prepare_embedding_values),
+    BAD_CALL("packed_prepare", prepare, good_prepare_packed, run_prepare_packed, prepare_packed_values),
 };
 /* clang-format on */
 const int bad_training_count = sizeof bad_training / sizeof *bad_training;
