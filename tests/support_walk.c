@@ -254,6 +254,15 @@ static qemb_status s_adam(walk *w) {
         &w->adam);
 }
 
+static qemb_status s_prepare(walk *w) {
+    return qemb_embedding_bag_prepare(w->collection,
+                                      &(qemb_prepare_desc){.bags = TB, .lookups = TN, .per_sample_weights = true, .optimizer = w->sgd});
+}
+
+static qemb_status s_sort(walk *w) {
+    return qemb_embedding_bag_sort(w->collection, w->batch[1]);
+}
+
 static qemb_status s_set_lr(walk *w) {
     return qemb_optimizer_set_lr(w->adam, 0.0625);
 }
@@ -381,6 +390,10 @@ static qemb_status s_import(walk *w) {
                           &w->imported));
     record(w, rows, sizeof rows);
     return QEMB_OK;
+}
+
+static qemb_status s_packed_prepare(walk *w) {
+    return qemb_packed_prepare(w->packed, NULL, QEMB_FLOAT32);
 }
 
 static qemb_status s_unpack(walk *w) {
@@ -531,6 +544,8 @@ const walk_step walk_steps[] = {
     {"backward (coo)", s_backward_coo, false, false},
     {"optimizer_create (sgd)", s_sgd, false, false},
     {"optimizer_create (adam)", s_adam, false, false},
+    {"prepare", s_prepare, false, false},
+    {"sort", s_sort, false, false},
     {"set_lr", s_set_lr, false, false},
     {"step (collection)", s_step_collection, false, false},
     {"step", s_step_bag, false, false},
@@ -555,6 +570,7 @@ const walk_step walk_steps[] = {
     {"packed_create (pruned)", s_pack_pruned, false, false},
     {"packed_convert", s_convert, false, false},
     {"packed_import", s_import, false, false},
+    {"packed_prepare", s_packed_prepare, false, false},
     {"packed_unpack", s_unpack, false, false},
     {"packed_batch_set", s_packed_set, false, false},
     {"packed_forward", s_packed_forward, false, false},
