@@ -7,7 +7,7 @@ BUILD         a folder built with -DQEMB_COVERAGE=ON whose tests have run
 --missing     prints what was never run, below PREFIX; without it only the figures of each file
 --exceptions  the list (default: tests/coverage_exceptions.txt), one entry a line, four columns between tabs:
                   FILE  line|branch  TEXT  REASON
-              TEXT is the source line without its indentation, * stands for anything. An entry that meets nothing, or only what was run,
+              TEXT is the source line without its indentation, * stands for anything, in FILE too. An entry that meets nothing, or only what was run,
               is an error: the list must shrink with the tests.
 --save        writes the counts to FILE; --without reads such a file, of a run without the tests that make calls fail: the error
               returns (TRY, REQUIRE, qemb__fail, ...) that only those tests reach are then told apart (row R20 of the scoreboard)
@@ -76,7 +76,7 @@ class Exceptions:
     def excuse(self, file, kind, text, missing):
         excused = False
         for entry in self.entries:
-            if entry[0] == file and entry[1] == kind and fnmatch.fnmatchcase(text, escape(entry[2])):
+            if entry[1] == kind and fnmatch.fnmatchcase(file, entry[0]) and fnmatch.fnmatchcase(text, escape(entry[2])):
                 entry[4] += 1
                 entry[5] += missing > 0
                 excused = True
