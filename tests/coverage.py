@@ -7,7 +7,8 @@ BUILD         a folder built with -DQEMB_COVERAGE=ON whose tests have run
 --missing     prints what was never run, below PREFIX; without it only the figures of each file
 --exceptions  the list (default: tests/coverage_exceptions.txt), one entry a line, four columns between tabs:
                   FILE  line|branch  TEXT  REASON
-              TEXT is the source line without its indentation, * stands for anything, in FILE too. An entry that meets nothing, or only what was run,
+              TEXT is the source line without its indentation, * stands for anything, in FILE too; or
+              `in NAME` for all of a function. An entry that meets nothing, or only what was run,
               is an error: the list must shrink with the tests.
 --save        writes the counts to FILE; --without reads such a file, of a run without the tests that make calls fail: the error
               returns (TRY, REQUIRE, qemb__fail, ...) that only those tests reach are then told apart (row R20 of the scoreboard)
@@ -55,7 +56,7 @@ def add(files, report):
         lines = files[str(name.relative_to(TOP))]
         for line in part["lines"]:
             branches = [b["count"] for b in line["branches"]]
-            known = lines.setdefault(line["line_number"], [0, []])
+            known = lines.setdefault(line["line_number"], [0, [], line.get("function_name", "")])
             known[0] += line["count"]
             if len(known[1]) == len(branches):
                 known[1] = [a + b for a, b in zip(known[1], branches)]
@@ -73,10 +74,10 @@ class Exceptions:
                     sys.exit(f"{path}:{number}: want FILE, line or branch, TEXT, REASON between tabs")
                 self.entries.append([*columns, 0, 0])  # met, of use
 
-    def excuse(self, file, kind, text, missing):
+    def excuse(self, file, kind, text, function, missing):
         excused = False
         for entry in self.entries:
-            if entry[1] == kind and fnmatch.fnmatchcase(file, entry[0]) and fnmatch.fnmatchcase(text, escape(entry[2])):
+            if entry[1] == kind and fnmatch.fnmatchcase(file, entry[0]) and (entry[2] == f"in {function}" or fnmatch.fnmatchcase(text, escape(entry[2]))):
                 entry[4] += 1
                 entry[5] += missing > 0
                 excused = True
@@ -96,11 +97,11 @@ def count_file(file, lines, exceptions, show):
     """[lines, run, excepted, branches, run, excepted] of a file."""
     text = (TOP / file).read_text().splitlines()
     figures = [0] * 6
-    for number, (count, branches) in sorted(lines.items()):
+    for number, (count, branches, function) in sorted(lines.items()):
         source = text[number - 1].strip() if number <= len(text) else ""
         missing = sum(b == 0 for b in branches)
         for at, kind, total, open_ in ((0, "line", 1, int(count == 0)), (3, "branch", len(branches), missing)):
-            excused = exceptions.excuse(file, kind, source, open_) and open_
+            excused = exceptions.excuse(file, kind, source, function, open_) and open_
             figures[at] += total
             figures[at + 1] += total - open_
             figures[at + 2] += open_ if excused else 0
@@ -114,7 +115,7 @@ def error_returns(files):
     found = {}
     for file, lines in files.items():
         text = (TOP / file).read_text().splitlines()
-        for number, (count, branches) in lines.items():
+        for number, (count, branches, _) in lines.items():
             if number <= len(text) and ERROR_RETURN.search(text[number - 1]) and not text[number - 1].startswith("#"):
                 for k, taken in enumerate(branches or [count]):
                     found[f"{file}:{number}:{k}"] = taken

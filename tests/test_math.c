@@ -100,3 +100,24 @@ Test(math, power, .description = "math: q_pow, within its stated error of the do
     cr_assert(isinf(q_pow(3e38f, 3.0f)));
     cr_assert(q_pow(1e-30f, 3.0f) >= 0.0f && q_pow(1e-30f, 3.0f) < 1e-37f);
 }
+
+Test(math, power_of_enormous_orders,
+     .description = "math: q_pow with orders up to 2^60 ends in infinity, 0, 1 or next to 1, as the double power does") {
+    static const float orders[] = {0x1p24f, 0x1p30f, 0x1p44f, 0x1p45f, 0x1p60f};
+    for (int k = 0; k < 5; k++) {
+        cr_expect(isinf(q_pow(1.5f, orders[k])), "1.5^%g", (double)orders[k]);
+        cr_expect_eq(q_pow(0.5f, orders[k]), 0.0f, "0.5^%g", (double)orders[k]);
+    }
+    cr_expect_float_eq(q_pow(1.0f + 0x1p-23f, 0x1p23f), 2.718f, 0.02f);
+    cr_expect_eq(q_pow(7.0f, 0x1p-90f), 1.0f);
+}
+
+Test(math, assemble, .description = "math: q_assemble of few bits is exact, and rounds half to even only where bits are dropped") {
+    cr_expect_eq(q_assemble(0, 5, -1, 0), 2.5f);
+    cr_expect_eq(q_assemble(0x80000000u, 1, 100, 0), -0x1p100f);
+    cr_expect_eq(q_assemble(0, 1, -149, 0), 0x1p-149f);
+    cr_expect_eq(q_assemble(0, 1, -200, 1), 0.0f);
+    cr_expect_eq(q_assemble(0, UINT64_C(0x3000001), 0, 0), 0x1.800000p25f, "half, to even");
+    cr_expect_eq(q_assemble(0, UINT64_C(0x3000002), 0, 1), 0x1.800002p25f, "a little more than half");
+    cr_expect(isinf(q_assemble(0, 3, 127, 0)));
+}
