@@ -3,7 +3,7 @@
 # QEMB_NIGHTLY=1: all tests, 20 times. Needs the release build and the kernels that its tests compiled.
 set -u
 times=3
-only='test_(batch|context|threads|fault|fuzz|tuning|loader|io_|bad_input|embedding_bag)|replay_reference|soak'
+only='test_(context|threads|fault|fuzz|loader|io_|edges|bad_calls)|replay_reference|soak'
 if [ "${QEMB_NIGHTLY:-}" ]; then
     times=20
     only=.
