@@ -389,6 +389,7 @@ static void expect_cheap(const char *what, char *header, qemb_status want) {
         int64_t grown;
     } m = {0};
     size_t file_bytes = strlen(header) + 8;
+    const char *warm = support_write("warm", "\x35\0\0\0\0\0\0\0{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 8 + 53);
     const char *path = make(header, 0);
     int ends[2];
     free(header);
@@ -397,6 +398,7 @@ static void expect_cheap(const char *what, char *header, qemb_status want) {
     if (child == 0) {
         struct rusage before, after;
         struct timespec from, to;
+        (void)open_status(warm); /* the code's own pages are in memory then */
         (void)getrusage(RUSAGE_SELF, &before);
         (void)clock_gettime(CLOCK_MONOTONIC, &from);
         m.status = open_status(path);
