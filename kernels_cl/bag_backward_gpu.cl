@@ -3,7 +3,7 @@
  *   bag_scale      1 / lookups of each bag (the lookups themselves under FREQ)
  *   row_parts      sums of the parts of long runs;  parts_combine: the tree over a run's parts, into its first
  *   row_gradient   the masked gradient of each run, as `form` says (Q_INTO_*);  zero: a dense gradient before it
- *   norm_blocks, norm_total    sums of squares of rows to one coefficient, blocks of NORM_BLOCK runs in order
+ *   norm_blocks, norm_total    sums of squares of rows to one coefficient, blocks of NORM_BLOCK runs in order; norm_group: both in one group
  *   count_lookups, emit_lookups    one entry a lookup, input order: chunks of CHUNK positions
  *   weight_gradient            dot(gradient of the bag, row as looked up)
  * Mapping  LANES work-items share a run or part, lane j has columns j, j + LANES, ...; each reads whole rows where it needs their range
@@ -133,28 +133,43 @@ __kernel void row_gradient(GRADIENT_PARAMETERS, __global float *out, __global lo
     }
 }
 
-__kernel void norm_blocks(__global const int *counts, __global float *squares, const long blocks_at) {
-    const int block = (int)get_global_id(0);
-    const int begin = block * NORM_BLOCK;
-    const int end = min(begin + NORM_BLOCK, counts[Q_SORT_RUNS]);
-    if (begin >= end) {
-        return;
+/* The sums of blocks first, first + stride, ... of NORM_BLOCK rows. */
+static inline void sum_blocks(__global float *squares, const long blocks_at, const int runs, const int first, const int stride) {
+    for (int block = first; block * NORM_BLOCK < runs; block += stride) {
+        const int end = min((block + 1) * NORM_BLOCK, runs);
+        float sum = 0.0f;
+        for (int run = block * NORM_BLOCK; run < end; run++) {
+            sum = sum + squares[run];
+        }
+        squares[blocks_at + block] = sum;
     }
-    float sum = 0.0f;
-    for (int run = begin; run < end; run++) {
-        sum = sum + squares[run];
-    }
-    squares[blocks_at + block] = sum;
 }
 
-/* The coefficient lands behind the sums of blocks, at the end of the buffer: at blocks_at - 1. */
+/* The coefficient lands between the squares of rows and the sums of blocks: at blocks_at - 1. */
+static inline void sum_of_blocks(__global float *squares, const long blocks_at, const int runs, const float limit) {
+    float sum = 0.0f;
+    for (int block = 0; block * NORM_BLOCK < runs; block++) {
+        sum = sum + squares[blocks_at + block];
+    }
+    squares[blocks_at - 1] = q_clip_coefficient(sum, limit);
+}
+
+__kernel void norm_blocks(__global const int *counts, __global float *squares, const long blocks_at) {
+    sum_blocks(squares, blocks_at, counts[Q_SORT_RUNS], (int)get_global_id(0), (int)get_global_size(0));
+}
+
 __kernel void norm_total(__global const int *counts, __global float *squares, const long blocks_at, const float limit) {
     if (get_global_id(0) == 0) {
-        float sum = 0.0f;
-        for (int block = 0; block * NORM_BLOCK < counts[Q_SORT_RUNS]; block++) {
-            sum = sum + squares[blocks_at + block];
-        }
-        squares[blocks_at - 1] = q_clip_coefficient(sum, limit);
+        sum_of_blocks(squares, blocks_at, counts[Q_SORT_RUNS], limit);
+    }
+}
+
+/* One launch of one group: what the barrier orders is what the group itself wrote. */
+__kernel void norm_group(__global const int *counts, __global float *squares, const long blocks_at, const float limit) {
+    sum_blocks(squares, blocks_at, counts[Q_SORT_RUNS], (int)get_local_id(0), (int)get_local_size(0));
+    barrier(CLK_GLOBAL_MEM_FENCE);
+    if (get_local_id(0) == 0) {
+        sum_of_blocks(squares, blocks_at, counts[Q_SORT_RUNS], limit);
     }
 }
 

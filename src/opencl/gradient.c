@@ -244,11 +244,33 @@ done:
     return st;
 }
 
+/* From the squares of rows to the coefficient: on CPUs all cores and then one, on GPUs one group. */
+static qemb_status sum_squares(qemb_context *ctx, const qemb__gradient_args *args, float limit) {
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD);
+    const int64_t lookups = args->batch->shape.lookups;
+    const cl_long blocks_at = lookups + 1;
+    const bool cpu = pick->variant->is_cpu;
+    qemb__cl_args list = {0};
+    cl_kernel kernel = NULL;
+    qemb_status st = QEMB_OK;
+    qemb__cl_arg_buffer(&list, args->work->sort->counts);
+    qemb__cl_arg_buffer(&list, args->work->squares);
+    qemb__cl_arg(&list, sizeof blocks_at, &blocks_at);
+    if (cpu) {
+        TRY(qemb__cl_gradient_kernel(ctx, args, 1, "norm_blocks", &kernel));
+        TRY(qemb__cl_launch_lanes(ctx, kernel, &list, qemb__ceil_div(lookups, QEMB__NORM_BLOCK) + 1, pick, 1));
+    }
+    TRY(qemb__cl_gradient_kernel(ctx, args, 1, cpu ? "norm_total" : "norm_group", &kernel));
+    qemb__cl_arg(&list, sizeof limit, &limit);
+    TRY(qemb__cl_launch_lanes(ctx, kernel, &list, 1, pick, 1)); /* rounded up to a group */
+done:
+    return st;
+}
+
 qemb_status qemb__cl_gradient_norm(qemb_context *ctx, const qemb__gradient_args *args, float limit) {
     const int64_t lookups = args->batch->shape.lookups;
     const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD);
     const int lanes = qemb__cl_gradient_lanes(pick, args->tables);
-    const cl_long blocks_at = lookups + 1;
     qemb_buffer *squares = args->work->squares;
     qemb_status st = QEMB_OK;
     cl_kernel kernel = NULL;
@@ -263,15 +285,7 @@ qemb_status qemb__cl_gradient_norm(qemb_context *ctx, const qemb__gradient_args 
         qemb__cl_arg(&list, sizeof a, &a);
         TRY(qemb__cl_launch_lanes(ctx, kernel, &list, lookups, pick, lanes));
     }
-    qemb__cl_args blocks = {0};
-    TRY(qemb__cl_gradient_kernel(ctx, args, 1, "norm_blocks", &kernel));
-    qemb__cl_arg_buffer(&blocks, args->work->sort->counts);
-    qemb__cl_arg_buffer(&blocks, squares);
-    qemb__cl_arg(&blocks, sizeof blocks_at, &blocks_at);
-    TRY(qemb__cl_launch_lanes(ctx, kernel, &blocks, qemb__ceil_div(lookups, QEMB__NORM_BLOCK) + 1, pick, 1));
-    TRY(qemb__cl_gradient_kernel(ctx, args, 1, "norm_total", &kernel));
-    qemb__cl_arg(&blocks, sizeof limit, &limit);
-    TRY(qemb__cl_launch_lanes(ctx, kernel, &blocks, 1, pick, 1));
+    TRY(sum_squares(ctx, args, limit));
 done:
     return st;
 }
