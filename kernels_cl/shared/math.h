@@ -165,7 +165,7 @@ static inline float q_pow(const float a, const float p) {
     if (pe < 0) {
         product = pe < -62 ? 0 : product >> -pe;
     } else if (pe > 20) {
-        product = product < 0 ? -((q_i64)400 << 30) : (q_i64)400 << 30;
+        product = product < 0 ? -((q_i64)400 << 30) : product > 0 ? (q_i64)400 << 30 : 0; /* 1 stays 1 */
     } else {
         product = product * ((q_i64)1 << pe);
     }
