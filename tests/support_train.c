@@ -329,7 +329,7 @@ void train_optimizer(op_row_update *op, int64_t kind, int64_t variant) {
 #define PICK(state, list) ((list)[op_below((state), (int64_t)(sizeof(list) / sizeof *(list)))])
 
 op_row_update train_random(const train_form *form, uint64_t seed) {
-    static const int64_t dims[5][3] = {{5, 6, 7}, {19, 23, 31}, {32, 32, 32}, {67, 71, 79}, {257, 263, 271}};
+    static const int64_t dims[5][3] = {{5, 6, 7}, {19, 23, 31}, {32, 32, 32}, {67, 71, 79}, {257, 263, 4093}};
     static const int64_t ranges[][2] = {{0, 255}, {0, 15}, {0, 3}, {0, 1}, {-128, 127}, {-8, 7}};
     static const int64_t tables[] = {1, 1, 3};
     uint64_t state = seed;

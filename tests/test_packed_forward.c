@@ -166,7 +166,7 @@ static int64_t check(int engine, const serving *s) {
 
 /* A case for every format; modes, observers, weights, padding, norms and widths go round at different paces. */
 static serving numbered(int i) {
-    static const int64_t dims[] = {64, 33, 16, 7, 128, 48, 1, 100, 257, 31, 2, 300, 1031};
+    static const int64_t dims[] = {64, 33, 16, 7, 128, 48, 1, 100, 257, 31, 2, 300, 4093};
     static const int modes[] = {QEMB_MODE_SUM, QEMB_MODE_MEAN, QEMB_MODE_SUM, QEMB_MODE_MAX};
     serving s = {.op = OP_BAG_FORWARD_DEFAULT, .format = &op_formats[i % OP_NUM_FORMATS]};
     s.op.mode = modes[i % 4];
