@@ -261,3 +261,24 @@ Test(cli, the_whole_table_pipeline_is_timed_and_gives_the_bits_of_the_fused_look
     cr_expect_str_eq(json_string_value(json_object_get(o, "compare")), "pipeline");
     json_decref(o);
 }
+
+Test(cli, tune_writes_a_file_that_the_library_then_reads) {
+    static char output[OUTPUT];
+    char path[64] = "/tmp/qemb-tune-XXXXXX", command[256], text[1024] = "";
+    const int fd = mkstemp(path);
+    cr_assert(fd >= 0 && close(fd) == 0);
+    (void)snprintf(command, sizeof command, "tune --quick --shape 'sort --rows 101 --batch 16' -o %s 2>&1", path);
+    cr_assert_eq(run(command, output), 0, "%s", output);
+    cr_expect_not_null(strstr(output, "1 choices in "), "%s", output);
+    FILE *file = fopen(path, "r");
+    cr_assert(file && fread(text, 1, sizeof text - 1, file) > 0 && fclose(file) == 0);
+    cr_expect_eq(strncmp(text, "qemb-tune 1\ndevice ", 19), 0, "%s", text);
+    cr_expect_not_null(strstr(text, "\nrow_sort dim=1 size=1 quant=0 variant="), "%s", text);
+    cr_assert(setenv("QEMB_LOG", "pick", 1) == 0 && setenv("QEMB_TUNE", path, 1) == 0);
+    cr_assert_eq(run("bench sort --rows 101 --batch 16 --runs 1 2>&1", output), 0, "%s", output);
+    cr_expect_not_null(strstr(output, "(tuning file)"), "%s", output);
+    cr_assert_eq(setenv("QEMB_TUNE", "", 1), 0);
+    cr_assert_eq(run("bench sort --rows 101 --batch 16 --runs 1 2>&1", output), 0, "%s", output);
+    cr_expect_null(strstr(output, "(tuning file)"), "%s", output);
+    cr_expect_eq(unlink(path), 0);
+}
