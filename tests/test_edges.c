@@ -442,6 +442,25 @@ Test(edges, dampening, .description = "row_update: SGD with momentum and dampeni
     qemb_context_destroy(ctx);
 }
 
+Test(edges, which_argument_is_null, .description = "forward: the sentence says which of the arguments is NULL") {
+    qemb_context *ctx;
+    qemb_embedding_bag *bag;
+    qemb_batch *batch;
+    OK(qemb_context_create("reference", &ctx));
+    OK(qemb_embedding_bag_create(
+        ctx, &(qemb_embedding_bag_desc){.num_embeddings = ROWS, .embedding_dim = DIM, .qconfig = qemb_qconfig_float()}, &bag));
+    OK(qemb_batch_create(ctx, &batch));
+    BAD(ARG, qemb_embedding_bag_forward(NULL, batch, NULL));
+    cr_expect_not_null(strstr(qemb_last_error(), "bag is NULL"), "%s", qemb_last_error());
+    BAD(ARG, qemb_embedding_bag_forward(bag, NULL, NULL));
+    cr_expect_not_null(strstr(qemb_last_error(), "batch is NULL"), "%s", qemb_last_error());
+    BAD(ARG, qemb_embedding_bag_forward(bag, batch, NULL));
+    cr_expect_not_null(strstr(qemb_last_error(), "out is NULL"), "%s", qemb_last_error());
+    qemb_batch_destroy(batch);
+    qemb_embedding_bag_destroy(bag);
+    qemb_context_destroy(ctx);
+}
+
 Test(edges, surrogates,
      .description = "safetensors: pairs of \\u surrogates at the ends of their ranges are one character, others are refused") {
     static const struct {
