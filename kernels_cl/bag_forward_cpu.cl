@@ -3,13 +3,30 @@
  * One work-item computes one bag of a feature whose rows take BLOCKS float16 blocks; this file is compiled once for each BLOCKS that a
  * module needs, in front of bag_forward_cpu_main.cl, which picks. A row is read once; its range, qparams and values stay in registers.
  * Moves    reads 4*N*D + 4*N + 4*(B+1) (+ 16*N observer state), writes 4*B*D bytes (+ 4*B*D winners for max)
- * Where rows are fake-quantised, bag_forward_cpu_group.cl computes the bag; this is its form with care, and that of all others.
+ * Where rows are fake-quantised, bag_forward_cpu_stream.cl computes a tile of bags (above 32 columns bag_forward_cpu_group.cl a bag); this is
+ * their form with care, and that of all others.
  * Knobs    BLOCKS 0 (D < 16), 1..16 (D <= 16*BLOCKS), 17 (wider: the accumulators are the output row);  MODE 0 mean, 1 sum, 2 max, 3 none;
  *          WEIGHTED 0|1; USES bit mask of src/core/tables.h; DIM_k the width of all tables of k blocks, or 0; AHEAD lookups between a
  *          prefetch and its use; INDEX, OFFSET, SLABS (batch.h) */
 #if !defined(BLOCKS) || !defined(MODE) || !defined(WEIGHTED) || !defined(USES) || !defined(AHEAD)
 #error "BLOCKS, MODE, WEIGHTED, USES and AHEAD are set by src/opencl/bag_forward.c, never here"
 #endif
+
+/* what the width before this one left */
+#undef INIT
+#undef INIT_BEST
+#undef RANGE
+#undef EXACT
+#undef CLAMPED
+#undef ADD_CODE
+#undef SCALE
+#undef ADD
+#undef DIVIDE
+#undef LOAD
+#undef STORE
+#undef STORE_WINNER
+#undef EACH
+#undef AT
 
 #define CAT_(a, b) a##b
 #define CAT(a, b)  CAT_(a, b)
@@ -45,7 +62,7 @@
     {                                                                                             \
         const int16 wins = first ? (int16)(-1) : (int16)(x##k > acc##k) | (int16)(x##k != x##k);    \
         acc##k = wins ? x##k : acc##k;                                                            \
-        best##k = wins ? (int16)((int)p) : best##k;                                               \
+        best##k = wins ? (int16)((int)position) : best##k;                                               \
     }
 #elif WEIGHTED
 #define ADD(k) acc##k = t->padding_idx < 0 ? fma((float16)(psw), x##k, acc##k) : acc##k + x##k * psw;
@@ -59,8 +76,8 @@ static inline void CAT(forward_, BLOCKS)(const bag_view given, __global const q_
     const int dim = DIM ? DIM : t->dim;
     bag_view v = given;
     v.dim = dim;
-#if GROUPED
-    if (FAKE_QUANTISES(t) && grouped(v, t, begin, end, out, winner, BLOCKS ? BLOCKS : 1)) {
+#if GROUPED && BLOCKS > 2
+    if (FAKE_QUANTISES(t) && grouped(v, t, begin, end, out, winner, BLOCKS)) {
         return;
     }
 #endif
@@ -118,6 +135,7 @@ static inline void CAT(forward_, BLOCKS)(const bag_view given, __global const q_
 #endif
 #if MODE == Q_MODE_MAX
         const int first = count == 0;
+        const long position = p;
 #endif
         EACH(ADD)
         count++;
@@ -132,21 +150,6 @@ static inline void CAT(forward_, BLOCKS)(const bag_view given, __global const q_
     EACH(STORE_WINNER)
 #endif
 }
-
-#undef INIT
-#undef INIT_BEST
-#undef RANGE
-#undef EXACT
-#undef CLAMPED
-#undef ADD_CODE
-#undef SCALE
-#undef ADD
-#undef DIVIDE
-#undef LOAD
-#undef STORE
-#undef STORE_WINNER
-#undef EACH
-#undef AT
 
 #else /* wide rows: two passes over a row that lies in the first-level cache by then, accumulators in the output row */
 

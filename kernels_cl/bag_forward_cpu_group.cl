@@ -1,4 +1,4 @@
-/* bag_forward_cpu_group.cl - bags of fake-quantised rows, up to ROWS rows at a time, for every width.
+/* bag_forward_cpu_group.cl - bags of fake-quantised rows of more than 32 columns, up to ROWS rows at a time.
  *
  * First the ranges of the group's rows: four rows share one transposed reduction, one set of divisions and their latency. Then their
  * elements, CHUNK columns at a time, so that no width needs more than 4 accumulators; the rows lie in the first-level cache by then. Both
@@ -8,22 +8,13 @@
  * NaN is not looked for element by element: a NaN stays in its column's sum, an infinity makes its row's width infinite, and grouped()
  * then reports that the bag is to be done again with care. Hence not for the packed arithmetic, max_norm, or lookups without a pool.
  * Knobs    ROWS of a group, a multiple of 4; 0: this file is not used; AHEAD */
-#ifndef ROWS
-#error "ROWS is set by src/opencl/variants.inc, never here"
-#elif ROWS > 0
-#if !(USES & (USES_TORCH_CPU | USES_TORCH_CUDA)) || (USES & USES_NORM) || MODE == Q_MODE_NONE || defined(Q_SOFT_DIVISION)
-#error "groups of rows: see above"
-#endif
-#define GROUPED 1
-#define FAKE_QUANTISES(t) ((!(USES & USES_FLOAT) || ((t)->flags & Q_FAKE_QUANT_ON)) && ARITHMETIC(t) != Q_PACKED)
+#if GROUPED && (WIDTHS >> 3)
 #define CHUNK 64
 
 typedef struct group {
     __global const float *row[ROWS];
+    long id[ROWS];
     float scale[ROWS], zero[ROWS], inverse[ROWS];
-#if USES & USES_STATE
-    __global const q_state *state[ROWS];
-#endif
 #if WEIGHTED
     float weight[ROWS];
 #endif
@@ -49,18 +40,6 @@ static inline float16 load_block(__global const float *p, const int dim) {
     return dim < 16 ? load_small(p, dim) : vload16(0, p);
 }
 
-/* Four rows' lanewise minima, or maxima, to one number a row. */
-#define REDUCE4(name, best)                                                                    \
-    static inline float4 name(const float16 a, const float16 b, const float16 c, const float16 d) { \
-        const float16 ab = best((float16)(a.lo, b.lo), (float16)(a.hi, b.hi));                 \
-        const float16 cd = best((float16)(c.lo, d.lo), (float16)(c.hi, d.hi));                 \
-        const float16 all = best((float16)(ab.s012389ab, cd.s012389ab), (float16)(ab.s4567cdef, cd.s4567cdef)); \
-        const float16 two = best(all, all.s23016745ab89efcd);                                  \
-        return best(two, two.s1032547698badcfe).s048c;                                         \
-    }
-REDUCE4(least4, vmin16)
-REDUCE4(greatest4, vmax16)
-
 /* For four rows from position p on, what prefetch_columns leaves out. */
 static inline void prefetch_halves(const bag_view v, __global const q_table *t, const long p, const int dim) {
 #if PREFETCH
@@ -73,9 +52,6 @@ static inline void prefetch_halves(const bag_view v, __global const q_table *t, 
     }
 #endif
 }
-
-#define GROUP_EXACT  1
-#define GROUP_FINITE 2
 
 /* Qparams of rows r to r + 3; what is true of all four. Rows from position `ahead` on are prefetched. */
 static inline int group_qparams(group *g, const bag_view v, __global const q_table *t, const int r, const int dim, const int blocks, const long ahead) {
@@ -90,35 +66,12 @@ static inline int group_qparams(group *g, const bag_view v, __global const q_tab
         low0 = vmin16(x0, low0), low1 = vmin16(x1, low1), low2 = vmin16(x2, low2), low3 = vmin16(x3, low3);
         high0 = vmax16(x0, high0), high1 = vmax16(x1, high1), high2 = vmax16(x2, high2), high3 = vmax16(x3, high3);
     }
-    const float4 lo = least4(low0, low1, low2, low3) + (float4)(0.0f);
-    const float4 hi = greatest4(high0, high1, high2, high3) + (float4)(0.0f);
-    float4 min_val = lo, max_val = hi;
-#if USES & USES_STATE
-    if (t->flags & Q_HAS_STATE) {
-        float los[4], his[4];
-        vstore4(lo, 0, los);
-        vstore4(hi, 0, his);
-        for (int j = 0; j < 4; j++) {
-            q_state s = *g->state[r + j];
-            (void)q_catch_up(t->observer, t->averaging, los[j], his[j], v.observations, &s);
-            los[j] = s.min_val;
-            his[j] = s.max_val;
-        }
-        min_val = vload4(0, los);
-        max_val = vload4(0, his);
+    long rows[4];
+    for (int j = 0; j < 4; j++) {
+        rows[j] = g->id[r + j];
     }
-#endif
-    float4 scale, zero, inverse;
-    Q_QPARAMS(float4, min_val, max_val, t->range, t->inverse_range, t->eps, ARITHMETIC(t), scale, zero, inverse);
-    vstore4(scale, 0, g->scale + r);
-    vstore4(zero, 0, g->zero + r);
-    vstore4(inverse, 0, g->inverse + r);
-    /* q_is_exact, of four rows */
-    const int4 exact = (lo >= min_val) & (hi <= max_val) & (fabs(zero) < (float4)(1048576.0f));
-    const int4 finite = hi - lo < (float4)(INFINITY);
-    const int4 flags = (exact & GROUP_EXACT) | (finite & GROUP_FINITE);
-    const int2 pair = flags.lo & flags.hi;
-    return pair.s0 & pair.s1;
+    return quad_qparams(v, t, rows, least4(low0, low1, low2, low3), greatest4(high0, high1, high2, high3), g->scale + r, g->zero + r,
+                        g->inverse + r);
 }
 
 /* Lines of the columns from c on that the second pass prefetches, of `wide` blocks: the first pass has the first two of four. Prefetches have to
@@ -224,9 +177,7 @@ static inline long group_fill(group *g, span *s, const bag_view v, __global cons
             continue;
         }
         g->row[n] = row_of(v, t, row);
-#if USES & USES_STATE
-        g->state[n] = state_of(v, t, row);
-#endif
+        g->id[n] = row;
 #if WEIGHTED
         g->weight[n] = v.weights[p];
 #endif
@@ -237,9 +188,7 @@ static inline long group_fill(group *g, span *s, const bag_view v, __global cons
     }
     for (int i = n; i & 3; i++) {
         g->row[i] = g->row[0];
-#if USES & USES_STATE
-        g->state[i] = g->state[0];
-#endif
+        g->id[i] = g->id[0];
     }
     s->n = n;
     return p;
@@ -290,6 +239,4 @@ static inline int grouped(const bag_view v, __global const q_table *t, const lon
     } while (p < end);
     return fine;
 }
-#else
-#define GROUPED 0
 #endif

@@ -33,6 +33,30 @@ static inline __global const q_state *state_of(const bag_view v, __global const 
     return state + q_local(t, row);
 }
 
+/* Neighbouring bags of a feature, and where they go. */
+typedef struct bag_tile {
+    q_batch batch;
+    __global const OFFSET *offsets;
+    long first; /* among all bags of the batch */
+    int bags;
+    long stride; /* from a bag's output to the next one's */
+    __global float *out;
+    __global int *winners;
+} bag_tile;
+
+static inline long tile_begin(const bag_tile c) {
+    long begin, end;
+    q_bag(c.batch, c.offsets, c.first, &begin, &end);
+    return begin;
+}
+
+/* Behind the lookups of bag i of the tile. */
+static inline long tile_end(const bag_tile c, const int i) {
+    long begin, end;
+    q_bag(c.batch, c.offsets, c.first + i, &begin, &end);
+    return end;
+}
+
 /* Whether a lookup counts: inside its table, and not the padding row (which only a pool leaves out). */
 static inline int counts(const bag_view v, const long row) {
     return (ulong)row < (ulong)v.rows && (MODE == Q_MODE_NONE || row != v.padding_idx);

@@ -1,15 +1,32 @@
-/* bag_forward_cpu_main.cl - the kernel: one work-item a bag, switching on the width of its table.
+/* bag_forward_cpu_main.cl - the kernel: one work-item a tile of neighbouring bags of a feature, switching on the width of its table.
  *
  * Shapes   tables[T], features[F], slab: W, state: one entry a row, idx[N], off[F*B+1], psw[N], out[B][out_stride], winners like out
- * Mapping  item i is bag i % B of feature first_feature + i / B
+ * Mapping  item i is bags [tile * (i % tiles), ...) of feature first_feature + i / tiles, where tiles = ceil(B / tile)
  * Knobs    WIDTHS bit k set: some table takes k blocks (bag_forward_cpu.cl was compiled for it) */
 #ifndef WIDTHS
 #error "WIDTHS is set by src/opencl/bag_forward.c"
 #endif
 
-#define CASE(k)                                        \
-    case k:                                            \
-        forward_##k(v, t, begin, end, target, winner); \
+#if GROUPED
+#define STREAM(k) FAKE_QUANTISES(t) && stream_##k(v, t, tile)
+#else
+#define STREAM(k) 0
+#endif
+#define BAGS(k)                                                                                                    \
+    for (int i = 0; i < tile.bags; i++) {                                                                          \
+        long begin, end;                                                                                           \
+        q_bag(a.batch, offsets, tile.first + i, &begin, &end);                                                     \
+        forward_##k(v, t, begin, end, tile.out + i * tile.stride, tile.winners + i * tile.stride);                 \
+    }
+#define CASE(k) \
+    case k:     \
+        BAGS(k) \
+        break;
+#define STREAMED(k)         \
+    case k:                 \
+        if (!(STREAM(k))) { \
+            BAGS(k)         \
+        }                   \
         break;
 
 __kernel void bag_forward(__global const q_table *tables, __global const q_feature *features, SLAB_PARAMETERS(__global const float *, slab),
@@ -18,16 +35,14 @@ __kernel void bag_forward(__global const q_table *tables, __global const q_featu
                           const q_bag_forward a) {
     const int item = (int)get_global_id(0);
     const int bags = (int)a.batch.bags;
-    if (item >= bags * a.num_features || q_refused(status)) {
+    const int tiles = (bags + a.tile - 1) / a.tile;
+    if (item >= tiles * a.num_features || q_refused(status)) {
         return;
     }
-    const int slot = item / bags;
-    const int bag = item - slot * bags;
+    const int slot = item / tiles;
+    const int bag = (item - slot * tiles) * a.tile;
     __global const q_feature *f = features + a.first_feature + slot;
     __global const q_table *t = tables + f->table;
-    long begin;
-    long end;
-    q_bag(a.batch, offsets, (long)f->index * bags + bag, &begin, &end);
     bag_view v;
     v.indices = indices + a.batch.indices_at;
     v.weights = weights + a.batch.weights_at;
@@ -43,61 +58,26 @@ __kernel void bag_forward(__global const q_table *tables, __global const q_featu
     v.state4 = state4, v.state5 = state5, v.state6 = state6, v.state7 = state7;
 #endif
     const long at = (long)bag * a.out_stride + f->column;
-    __global float *target = out + a.out_at + at;
-    __global int *winner = winners + at;
+    bag_tile tile;
+    tile.batch = a.batch;
+    tile.offsets = offsets;
+    tile.first = (long)f->index * bags + bag;
+    tile.bags = bags - bag < a.tile ? bags - bag : a.tile;
+    tile.stride = a.out_stride;
+    tile.out = out + a.out_at + at;
+    tile.winners = winners + at;
     const int blocks = t->dim < 16 ? 0 : t->dim > 256 ? 17 : (t->dim + 15) / 16;
     switch (blocks) {
 #if WIDTHS & (1 << 0)
-        CASE(0)
+        STREAMED(0)
 #endif
 #if WIDTHS & (1 << 1)
-        CASE(1)
+        STREAMED(1)
 #endif
 #if WIDTHS & (1 << 2)
-        CASE(2)
+        STREAMED(2)
 #endif
-#if WIDTHS & (1 << 3)
-        CASE(3)
-#endif
-#if WIDTHS & (1 << 4)
-        CASE(4)
-#endif
-#if WIDTHS & (1 << 5)
-        CASE(5)
-#endif
-#if WIDTHS & (1 << 6)
-        CASE(6)
-#endif
-#if WIDTHS & (1 << 7)
-        CASE(7)
-#endif
-#if WIDTHS & (1 << 8)
-        CASE(8)
-#endif
-#if WIDTHS & (1 << 9)
-        CASE(9)
-#endif
-#if WIDTHS & (1 << 10)
-        CASE(10)
-#endif
-#if WIDTHS & (1 << 11)
-        CASE(11)
-#endif
-#if WIDTHS & (1 << 12)
-        CASE(12)
-#endif
-#if WIDTHS & (1 << 13)
-        CASE(13)
-#endif
-#if WIDTHS & (1 << 14)
-        CASE(14)
-#endif
-#if WIDTHS & (1 << 15)
-        CASE(15)
-#endif
-#if WIDTHS & (1 << 16)
-        CASE(16)
-#endif
+        EACH_WIDE_WIDTH
 #if WIDTHS & (1 << 17)
         CASE(17)
 #endif

@@ -43,26 +43,21 @@ typedef struct q_qparams {
 
 /* ---- observers ---------------------------------------------------------------------------------------------------- */
 
-/* One observation of a row whose current range is (lo, hi). 1 when rounding gave min > max and both were set to the row's. */
-static inline q_i32 q_observe(const q_i32 observer, const float averaging, const float lo, const float hi, float *min_val, float *max_val) {
-    if (observer == Q_MIN_MAX) {
-        *min_val = lo < *min_val || lo != lo ? lo : *min_val;
-        *max_val = hi > *max_val || hi != hi ? hi : *max_val;
-        return 0;
-    }
-    const float down = lo - *min_val;
-    const float up = hi - *max_val;
-    const float step_down = averaging * down;
-    const float step_up = averaging * up;
-    *min_val = *min_val + step_down;
-    *max_val = *max_val + step_up;
-    if (*min_val > *max_val) {
-        *min_val = lo;
-        *max_val = hi;
-        return 1;
-    }
-    return 0;
-}
+/* One observation of a row whose current range is (lo, hi), of float or float4. repaired, 0 before, says that rounding gave min > max and both
+ * were set to the row's. */
+#define Q_OBSERVE(observer, averaging, lo, hi, min_val, max_val, repaired)               \
+    do {                                                                                 \
+        if ((observer) == Q_MIN_MAX) {                                                   \
+            min_val = (((lo) < min_val) | ((lo) != (lo))) ? (lo) : min_val;              \
+            max_val = (((hi) > max_val) | ((hi) != (hi))) ? (hi) : max_val;              \
+        } else {                                                                         \
+            min_val = min_val + (averaging) * ((lo)-min_val);                            \
+            max_val = max_val + (averaging) * ((hi)-max_val);                            \
+            repaired = min_val > max_val;                                                \
+            min_val = repaired ? (lo) : min_val;                                         \
+            max_val = repaired ? (hi) : max_val;                                         \
+        }                                                                                \
+    } while (0)
 
 /* The state of a row after `count` observations, given the stored state and the row's current range (lo, hi): every observation that
  * the stored state misses saw the row as it is now, because whatever changes a row stores its state first. Stops at the fixed point:
@@ -79,7 +74,9 @@ static inline q_i32 q_catch_up(const q_i32 observer, const float averaging, cons
     for (; missed > 0; missed--) {
         const float old_min = state->min_val;
         const float old_max = state->max_val;
-        repaired += q_observe(observer, averaging, lo, hi, &state->min_val, &state->max_val);
+        q_i32 turned = 0;
+        Q_OBSERVE(observer, averaging, lo, hi, state->min_val, state->max_val, turned);
+        repaired += turned;
         if ((state->min_val == old_min && state->max_val == old_max) || state->min_val != state->min_val) {
             break;
         }

@@ -119,6 +119,8 @@ typedef struct q_bag_forward {
     q_i64 out_at, out_stride;
     q_i64 step; /* number of this forward, from 1 */
     q_i32 first_feature, num_features;
+    q_i32 tile; /* bags of a work-item, CPU family */
+    q_i32 unused;
 } q_bag_forward;
 
 /* row_observe: rows [first, first + count) of the slab that the launch is given. */

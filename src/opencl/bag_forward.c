@@ -4,7 +4,8 @@
 
 #include "opencl/opencl.h"
 
-enum { WIDE_BLOCKS = 17, MAX_PIECES = 3 * (WIDE_BLOCKS + 1) + 4, MAX_LANES = 32, MAX_CHUNKS = 8 };
+enum { WIDE_BLOCKS = 17, MAX_PIECES = 4 * (WIDE_BLOCKS + 1) + 5, MAX_LANES = 32, MAX_CHUNKS = 8 };
+enum { TILE_LOOKUPS = 64, TILES_A_THREAD = 256, MAX_TILE = 64, STREAM_COLUMNS = 32 };
 
 /* Blocks of 16 that a row takes in the CPU family: 0 below 16 columns, 17 above 256. */
 static int blocks_of(int32_t dim) {
@@ -30,11 +31,13 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__tables *s, const qe
     }
     pieces[n++] = "bag_forward_uses.cl";
     pieces[n++] = "bag_forward_cpu_head.cl";
+    pieces[n++] = "bag_forward_cpu_quad.cl";
     pieces[n++] = "bag_forward_cpu_group.cl";
     for (int k = 0; k <= WIDE_BLOCKS; k++) {
         if (widths >> k & 1) {
             pieces[n++] = defines[k];
             pieces[n++] = "bag_forward_cpu.cl";
+            pieces[n++] = "bag_forward_cpu_stream.cl";
             pieces[n++] = "#undef BLOCKS\n";
         }
     }
@@ -115,6 +118,17 @@ done:
     return st;
 }
 
+/* Bags that one work-item of the CPU family takes: where rows are narrow and pass as one stream (bag_forward_cpu_stream.cl), enough lookups to
+ * keep it running, and items enough for all threads. */
+static q_i32 tile_of(const qemb__cl *cl, const qemb__tables *s, const qemb__pick *pick, const qemb__batch_view *b, int32_t features) {
+    const int64_t bags = b->shape.bags * features;
+    const int64_t enough = (int64_t)TILE_LOOKUPS * bags / (b->shape.lookups + 1);
+    const int64_t shared = bags / ((int64_t)TILES_A_THREAD * cl->compute_units);
+    const int64_t tile = enough < shared ? enough : shared;
+    const bool stream = pick->variant->is_cpu && pick->knob[QEMB__KNOB_ROWS] > 0 && s->max_dim <= STREAM_COLUMNS;
+    return (q_i32)(!stream || tile < 1 ? 1 : tile > MAX_TILE ? MAX_TILE : tile);
+}
+
 qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args *args) {
     const qemb__cl *cl = ctx->engine;
     const qemb__tables *s = args->tables;
@@ -149,9 +163,10 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
         qemb__cl_arg_buffer(&list, b->status);
         a.first_feature = group->first_feature;
         a.num_features = group->num_features;
+        a.tile = tile_of(cl, s, pick, b, group->num_features);
         qemb__cl_arg(&list, sizeof a, &a);
-        const int64_t items = b->shape.bags * group->num_features;
-        const int local = pick->knob[QEMB__KNOB_LOCAL];
+        const int64_t items = (b->shape.bags + a.tile - 1) / a.tile * group->num_features;
+        const int local = a.tile > 1 ? 1 : pick->knob[QEMB__KNOB_LOCAL];
         TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items, local))
                        : qemb__cl_launch(ctx, kernel, &list, items * shape_gpu(pick, s).lanes, (size_t)local));
     }
