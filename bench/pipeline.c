@@ -8,7 +8,7 @@
 
 #include "bench.h"
 
-enum { ROWS_AN_ITEM = 256, LOCAL = 1, PIECE = 1 << 20 };
+enum { ROWS_AN_ITEM = 2048, FLOATS_AHEAD = 1024, LOCAL = 1, PIECE = 1 << 20 };
 
 /* Four rows share one reduction and one set of divisions; the row's values come from the first-level cache in the second pass. */
 static const char kernel_text[] =
@@ -48,20 +48,32 @@ static const char kernel_text[] =
     "        }\n"
     "    }\n"
     "}\n"
+    "#if defined(__has_builtin) && __has_builtin(__builtin_elementwise_roundeven)\n"
+    "#define ROUND(t) __builtin_elementwise_roundeven(t)\n"
+    "#else\n"
+    "#define ROUND(t) (((t) + 12582912.0f) - 12582912.0f)\n"
+    "#endif\n"
     "static float16 fake_quant(float16 x, float s, float z, float inv) {\n"
-    "    const float16 q = (fma(x, (float16)(inv), (float16)(z)) + 12582912.0f) - 12582912.0f;\n"
+    "    const float16 q = ROUND(fma(x, (float16)(inv), (float16)(z)));\n"
     "    const float16 h = q - z;\n"
-    "    const float16 b = h - q;\n"
-    "    const float16 l = (q - (h - b)) - (z + b);\n"
-    "    const float16 p = h * s;\n"
-    "    return p + fma(l, (float16)(s), fma(h, (float16)(s), -p));\n"
+    "    return fma(h, (float16)(s), ((0.0f - z) - (h - q)) * s);\n"
     "}\n"
+    "#define PUT(x, j)                                                                          \\\n"
+    "    keep(fake_quant(x##0, s.s##j, z.s##j, inv.s##j), out + at[j]);                         \\\n"
+    "    for (int k = 16; k < DIM; k += 16) {                                                   \\\n"
+    "        const int col = k + 16 <= DIM ? k : DIM - 16;                                      \\\n"
+    "        keep(fake_quant(block(table + at[j] + col), s.s##j, z.s##j, inv.s##j), out + at[j] + col); \\\n"
+    "    }\n"
     "__kernel void fake_quant_table(__global const float *table, __global float *out, const long rows, const float codes) {\n"
     "    const long first = (long)get_global_id(0) * ROWS;\n"
     "    const long last = first + ROWS < rows ? first + ROWS : rows;\n"
     "    for (long r = first; r < last; r += 4) {\n"
     "        const long at[4] = {r * DIM, min(r + 1, last - 1) * DIM, min(r + 2, last - 1) * DIM, min(r + 3, last - 1) * DIM};\n"
+    "        for (int k = 0; k < 4 * DIM; k += 16) {\n"
+    "            __builtin_prefetch((const void *)(table + at[0] + AHEAD + k), 0, 3);\n"
+    "        }\n"
     "        float16 a = block(table + at[0]), b = block(table + at[1]), c = block(table + at[2]), d = block(table + at[3]);\n"
+    "        const float16 a0 = a, b0 = b, c0 = c, d0 = d;\n"
     "        float16 e = a, f = b, g = c, h = d;\n"
     "        for (int k = 16; k < DIM; k += 16) {\n"
     "            const int col = k + 16 <= DIM ? k : DIM - 16;\n"
@@ -74,16 +86,7 @@ static const char kernel_text[] =
     "        const float4 s0 = (hi - lo) / (float4)(codes);\n"
     "        const float4 s = s0 > (float4)(0x1p-23f) ? s0 : (float4)(1.0f);\n"
     "        const float4 z = -lo / s, inv = (float4)(1.0f) / s;\n"
-    "        float scale[4], zero[4], inverse[4];\n"
-    "        vstore4(s, 0, scale);\n"
-    "        vstore4(z, 0, zero);\n"
-    "        vstore4(inv, 0, inverse);\n"
-    "        for (int j = 0; j < 4; j++) {\n"
-    "            for (int k = 0; k < DIM; k += 16) {\n"
-    "                const int col = DIM < 16 || k + 16 <= DIM ? k : DIM - 16;\n"
-    "                keep(fake_quant(block(table + at[j] + col), scale[j], zero[j], inverse[j]), out + at[j] + col);\n"
-    "            }\n"
-    "        }\n"
+    "        PUT(a, 0) PUT(b, 1) PUT(c, 2) PUT(d, 3)\n"
     "    }\n"
     "}\n";
 
@@ -122,8 +125,8 @@ static qemb_status build_kernel(bench_pipeline *p, pipeline_table *t, float code
     BENCH_TRY(qemb_buffer_cl_memory(t->to, &to, NULL));
     t->program = clCreateProgramWithSource(context, 1, &text, NULL, &error);
     BENCH_TRY(cl_check(error, "clCreateProgramWithSource"));
-    (void)snprintf(options, sizeof options, "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt -DDIM=%d -DROWS=%d", (int)t->dim,
-                   ROWS_AN_ITEM);
+    (void)snprintf(options, sizeof options, "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt -DDIM=%d -DROWS=%d -DAHEAD=%d",
+                   (int)t->dim, ROWS_AN_ITEM, FLOATS_AHEAD);
     BENCH_TRY(cl_check(clBuildProgram(t->program, 1, &device, options, NULL, NULL), "clBuildProgram"));
     t->kernel = clCreateKernel(t->program, "fake_quant_table", &error);
     BENCH_TRY(cl_check(error, "clCreateKernel"));

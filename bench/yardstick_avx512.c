@@ -102,9 +102,8 @@ INLINE int qparams4(group *g, int r, int blocks) {
 INLINE __m512 fake_quant(__m512 x, __m512 s, __m512 z, __m512 inv) {
     const __m512 q = _mm512_roundscale_ps(_mm512_fmadd_ps(x, inv, z), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m512 h = _mm512_sub_ps(q, z);
-    const __m512 l = _mm512_add_ps(z, _mm512_sub_ps(h, q)); /* minus the rounding error of h */
-    const __m512 p = _mm512_mul_ps(h, s);
-    return _mm512_add_ps(p, _mm512_fnmadd_ps(l, s, _mm512_fmsub_ps(h, s, p)));
+    const __m512 l = _mm512_sub_ps(_mm512_sub_ps(_mm512_setzero_ps(), z), _mm512_sub_ps(h, q)); /* the rounding error of h */
+    return _mm512_fmadd_ps(h, s, _mm512_mul_ps(l, s));
 }
 
 /* The same value for any row, one element at a time, and as in the definition: in double. */
