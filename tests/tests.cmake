@@ -1,6 +1,6 @@
 # tests.cmake - one Criterion program for every tests/test_*.c, the replay of tests/cases, and the rules of the house.
 #
-# Every test runs on the PoCL driver alone and with a kernel cache of its own: PoCL's cache is not safe between processes.
+# Every test runs on the PoCL driver alone and with a kernel cache of its own, filled with what earlier tests compiled (with_kernels.sh).
 
 # With QEMB_TEST_NATIVE they run on tests/native instead: kernels compiled for this processor, under the sanitizers (tests/lanes/kernels.sh).
 option(QEMB_TEST_NATIVE "run the tests on natively compiled kernels" OFF)
@@ -21,18 +21,22 @@ if(QEMB_TEST_NATIVE)
   set(native_environment "QEMB_NATIVE_SOURCE=${PROJECT_SOURCE_DIR};QEMB_NATIVE_CACHE=${PROJECT_BINARY_DIR}/native;QEMB_NATIVE_FLAGS=${QEMB_NATIVE_FLAGS};QEMB_NATIVE_REPORT=${PROJECT_BINARY_DIR}/reports/native;QEMB_NATIVE_COUNTS=${PROJECT_BINARY_DIR}/native/counts")
 endif()
 
-# qemb_add_test(NAME program ARGUMENTS...); the variable environment holds what is to be set beside the driver and the cache.
+# qemb_add_device_test(NAME COMMAND...): a test that may compile kernels.
+function(qemb_add_device_test name)
+  add_test(NAME ${name} COMMAND sh ${PROJECT_SOURCE_DIR}/tests/with_kernels.sh ${PROJECT_BINARY_DIR}/pocl-cache ${name} ${ARGN}
+    WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 1500 ENVIRONMENT OCL_ICD_VENDORS=${QEMB_TEST_ICD})
+endfunction()
+
+# qemb_add_test(NAME program ARGUMENTS...); the variable environment holds what is to be set beside the driver.
 function(qemb_add_test name program)
   set(watched "")
   if(QEMB_SANITIZE)
     file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/reports)
     set(watched sh ${PROJECT_SOURCE_DIR}/tests/watched.sh ${PROJECT_BINARY_DIR}/reports/${name})
   endif()
-  add_test(NAME ${name} COMMAND ${watched} $<TARGET_FILE:${program}> ${ARGN} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-  set(cache ${PROJECT_BINARY_DIR}/pocl-cache/${name})
-  file(MAKE_DIRECTORY ${cache})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 1500
-    ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache};QEMB_TUNE=;${native_environment};${environment}") # no tuning file of whoever runs them
+  qemb_add_device_test(${name} ${watched} $<TARGET_FILE:${program}> ${ARGN})
+  set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT "QEMB_TUNE=;${native_environment};${environment}") # no tuning file of whoever runs them
 endfunction()
 
 # Helpers that several test programs share are tests/support*.c.
@@ -67,13 +71,9 @@ add_library(fault_layer MODULE tests/fault_layer.c)
 target_link_libraries(fault_layer PRIVATE qemb_flags)
 set_source_files_properties(tests/support_layer.c PROPERTIES COMPILE_DEFINITIONS "QEMB_FAULT_LAYER=\"$<TARGET_FILE:fault_layer>\"")
 add_dependencies(test_fault_opencl fault_layer)
-# These walk over the same API with the same kernels: one cache, and one after the other.
-file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/pocl-cache/walk)
-set_property(TEST test_fault_opencl test_fault_memory test_bad_input APPEND PROPERTY
-  ENVIRONMENT "POCL_CACHE_DIR=${PROJECT_BINARY_DIR}/pocl-cache/walk") # the last one counts
+# These walk over the same API with the same kernels: one after the other, so that each is compiled once.
 set_tests_properties(test_fault_opencl test_fault_memory test_bad_input PROPERTIES RESOURCE_LOCK walk)
-# These train the same module: one cache too.
-set_property(TEST test_prepare APPEND PROPERTY ENVIRONMENT "POCL_CACHE_DIR=${PROJECT_BINARY_DIR}/pocl-cache/test_training")
+# These train the same module.
 set_tests_properties(test_prepare test_training PROPERTIES RESOURCE_LOCK training)
 target_link_options(test_io_crash PRIVATE LINKER:--wrap=open LINKER:--wrap=write LINKER:--wrap=pwrite LINKER:--wrap=pread LINKER:--wrap=fsync
   LINKER:--wrap=close LINKER:--wrap=rename LINKER:--wrap=fchmod)
@@ -137,21 +137,17 @@ if(NOT QEMB_SANITIZE AND NOT QEMB_COVERAGE)
     endif()
   endforeach()
   if(QEMB_TORCH_PYTHON)
-    set(cache ${PROJECT_BINARY_DIR}/pocl-cache/torch_reads)
-    file(MAKE_DIRECTORY ${cache} ${PROJECT_BINARY_DIR}/torch_reads)
-    add_test(NAME torch_reads COMMAND ${QEMB_TORCH_PYTHON} ${PROJECT_SOURCE_DIR}/tests/torch_reads.py $<TARGET_FILE:qemb> $<TARGET_FILE:qemb_program>
-      ${PROJECT_BINARY_DIR}/torch_reads)
-    set_tests_properties(torch_reads PROPERTIES TIMEOUT 600 ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache}")
+    file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/torch_reads)
+    qemb_add_device_test(torch_reads ${QEMB_TORCH_PYTHON} ${PROJECT_SOURCE_DIR}/tests/torch_reads.py $<TARGET_FILE:qemb>
+      $<TARGET_FILE:qemb_program> ${PROJECT_BINARY_DIR}/torch_reads)
     add_test(NAME differential COMMAND ${QEMB_TORCH_PYTHON} ${PROJECT_SOURCE_DIR}/tests/differential.py
       --library $<TARGET_FILE:qemb> --replay $<TARGET_FILE:qemb-replay>)
     set_tests_properties(differential PROPERTIES TIMEOUT 1500 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
     if(DEFINED ENV{QEMB_NIGHTLY})
-      set(cache ${PROJECT_BINARY_DIR}/pocl-cache/differential_pocl)
-      file(MAKE_DIRECTORY ${cache})
-      add_test(NAME differential_pocl COMMAND ${QEMB_TORCH_PYTHON} ${PROJECT_SOURCE_DIR}/tests/differential.py
+      qemb_add_device_test(differential_pocl ${QEMB_TORCH_PYTHON} ${PROJECT_SOURCE_DIR}/tests/differential.py
         --library $<TARGET_FILE:qemb> --device opencl --count 500 --seed 2)
-      set_tests_properties(differential_pocl PROPERTIES TIMEOUT 3600
-        ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache};PYTHONDONTWRITEBYTECODE=1")
+      set_tests_properties(differential_pocl PROPERTIES TIMEOUT 3600)
+      set_property(TEST differential_pocl APPEND PROPERTY ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
     endif()
   endif()
 endif()
@@ -174,24 +170,16 @@ foreach(source IN LISTS example_sources)
   if(QEMB_SANITIZE)
     target_link_options(example_${name} PRIVATE -fsanitize=${QEMB_SANITIZE}) # the runtime comes with the program
   endif()
-  set(cache ${PROJECT_BINARY_DIR}/pocl-cache/example_${name})
-  file(MAKE_DIRECTORY ${cache})
-  add_test(NAME example_${name} COMMAND sh ${PROJECT_SOURCE_DIR}/tests/example.sh $<TARGET_FILE:example_${name}>
+  qemb_add_device_test(example_${name} sh ${PROJECT_SOURCE_DIR}/tests/example.sh $<TARGET_FILE:example_${name}>
     ${PROJECT_SOURCE_DIR}/tests/examples/${name}.txt)
   # The shortest ones end without destroying what they made: that is no leak of the library's.
-  set_tests_properties(example_${name} PROPERTIES
-    ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache};ASAN_OPTIONS=detect_leaks=0")
+  set_property(TEST example_${name} APPEND PROPERTY ENVIRONMENT ASAN_OPTIONS=detect_leaks=0)
 endforeach()
 
 if(NOT QEMB_SANITIZE AND NOT QEMB_COVERAGE) # once is enough, and the instrumented builds show symbols of their own
   add_test(NAME symbols COMMAND sh ${PROJECT_SOURCE_DIR}/tests/symbols.sh $<TARGET_FILE:qemb>)
-  set(cache ${PROJECT_BINARY_DIR}/pocl-cache/documents)
-  file(MAKE_DIRECTORY ${cache})
-  add_test(NAME install COMMAND sh ${PROJECT_SOURCE_DIR}/tests/install.sh ${PROJECT_BINARY_DIR})
-  add_test(NAME documents COMMAND sh ${PROJECT_SOURCE_DIR}/tests/documents.sh ${PROJECT_BINARY_DIR})
-  # One after the other: they share a kernel cache.
-  set_tests_properties(install documents PROPERTIES RESOURCE_LOCK documents
-    ENVIRONMENT "OCL_ICD_VENDORS=${QEMB_TEST_ICD};POCL_CACHE_DIR=${cache}")
+  qemb_add_device_test(install sh ${PROJECT_SOURCE_DIR}/tests/install.sh ${PROJECT_BINARY_DIR})
+  qemb_add_device_test(documents sh ${PROJECT_SOURCE_DIR}/tests/documents.sh ${PROJECT_BINARY_DIR})
   add_test(NAME house COMMAND sh ${PROJECT_SOURCE_DIR}/tests/house.sh)
   add_test(NAME house_bites COMMAND sh ${PROJECT_SOURCE_DIR}/tests/house.sh --self-test)
 endif()
