@@ -97,6 +97,7 @@ I ulong clz(const ulong x) { return x ? (ulong)__builtin_clzl(x) : 64ul; }
 I uint popcount(const uint x) { return (uint)__builtin_popcount(x); }
 I ulong popcount(const ulong x) { return (ulong)__builtin_popcountl(x); }
 I float select(const float a, const float b, const int c) { return c ? b : a; }
+I int any(const int4 a) { return (a.s0 | a.s1 | a.s2 | a.s3) < 0; }
 
 #define CONVERT(T, n)                                                                                                     \
     I T##n convert_##T##n(const uchar##n v) { return __builtin_convertvector(v, T##n); }                                  \
