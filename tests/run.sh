@@ -100,6 +100,7 @@ missing_packages() {
     has clang || echo clang
     has cmake || echo cmake
     has ninja || echo ninja-build
+    has make || echo make # a project of a user's own, as CMake builds it when nothing else is said
     has pkg-config || echo pkg-config
     has_header CL/cl.h || echo opencl-c-headers
     has_module OpenCL || echo ocl-icd-opencl-dev
