@@ -135,6 +135,39 @@ Test(bag_forward, one_case, .description = "bag_forward: the case that QEMB_CASE
     bag_result_free(&plain);
 }
 
+/* With many bags a work-item of the CPU family takes several neighbours (tile_of in src/opencl/bag_forward.c): up to 39 of these. */
+Test(bag_forward, many_bags,
+     .description = "bag_forward: thousands of short and empty bags of narrow rows, neighbours share a work-item, the model's bits") {
+    static const struct {
+        int64_t D, mode, observer, weighted, padding, L;
+        double c;
+    } cases[] = {{16, QEMB_MODE_SUM, QEMB_OBSERVER_MEMORYLESS, 0, 3, 5, 1.0},
+                 {29, QEMB_MODE_MEAN, QEMB_OBSERVER_MOVING_AVERAGE, 0, 2, 1, 0.25},
+                 {7, QEMB_MODE_MAX, QEMB_OBSERVER_MIN_MAX, 0, -1, 3, 1.0},
+                 {17, QEMB_MODE_SUM, QEMB_OBSERVER_MEMORYLESS, 1, -1, 7, 1.0}};
+    bag_pocl_devices();
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        op_bag_forward op = OP_BAG_FORWARD_DEFAULT;
+        op.T = 2;
+        op.E = 101;
+        op.B = 20011;
+        op.ragged = 1;
+        op.steps = 2;
+        op.D = cases[k].D;
+        op.mode = cases[k].mode;
+        op.observer = cases[k].observer;
+        op.weighted = cases[k].weighted;
+        op.padding = cases[k].padding;
+        op.L = cases[k].L;
+        op.c = cases[k].c;
+        bag_result want = bag_model(&op);
+        bag_result got = bag_run(&engines[0], &op);
+        bag_expect_same(&op, engines[0].label, &got, &want, 0.0);
+        bag_result_free(&got);
+        bag_result_free(&want);
+    }
+}
+
 Test(bag_forward, every_width,
      .description = "bag_forward: widths 1 to 67 and wide ones in one collection, every engine gives the model's bits") {
     bag_pocl_devices();
