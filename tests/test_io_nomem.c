@@ -1,6 +1,7 @@
 /* test_io_nomem.c - memory runs out at any allocation: every call says so, frees what it has and leaves no file.
  *
- * This program has its own malloc, calloc and free in front of the C library's. Sanitizers bring theirs, so it is empty there. */
+ * This program has its own malloc, calloc and free in front of the C library's. Sanitizers bring theirs: tests.cmake
+ * leaves it out where they are. */
 #include <criterion/criterion.h>
 #include <qemb/qemb_io.h>
 
@@ -11,20 +12,7 @@
 
 #include "support_files.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OWN_MALLOC 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define OWN_MALLOC 0
-#endif
-#endif
-#if !defined(OWN_MALLOC) && defined(__GLIBC__)
-#define OWN_MALLOC 1
-#endif
-
 TestSuite(io_nomem, .init = support_folder_create, .fini = support_folder_remove);
-
-#if OWN_MALLOC
 
 void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t count, size_t size);
@@ -227,11 +215,3 @@ Test(io_nomem, click_logs_are_made_and_read_or_nothing_is_left, .timeout = 60) {
     fail_everywhere("generate", generate, 50);
     fail_everywhere("read", read_log, 35);
 }
-
-#else
-
-Test(io_nomem, sanitizers_have_an_allocator_of_their_own) {
-    cr_skip_test("the lanes without sanitizers run this");
-}
-
-#endif

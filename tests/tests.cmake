@@ -42,6 +42,9 @@ endfunction()
 # Helpers that several test programs share are tests/support*.c.
 qemb_sources(support_sources tests/support*.c)
 qemb_sources(test_sources tests/test_*.c)
+if(QEMB_SANITIZE MATCHES "address|thread|memory") # these have an allocator of their own, and so has that test
+  list(FILTER test_sources EXCLUDE REGEX "/test_io_nomem[.]c$")
+endif()
 if(QEMB_SANITIZE MATCHES "thread")
   list(APPEND support_sources tests/tsan_arena.c)
 endif()
