@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ENTRY(name, ...) {#name, (int)(sizeof((const cl_int[]){__VA_ARGS__}) / sizeof(cl_int))},
+const support_entry support_entries[] = {FAULT_ENTRIES(ENTRY)};
+#undef ENTRY
+
 static void need(bool there, const char *what) {
     if (!there) {
         (void)fprintf(stderr, "fault layer: %s: %s\n", what, qemb_last_error());

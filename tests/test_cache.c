@@ -217,13 +217,6 @@ Test(cache, where, .description = "cache: off for drivers with one of their own 
 
 /* ---- contexts --------------------------------------------------------------------------------------------------------------------- */
 
-#define ENTRY(name, ...) {#name, (int)(sizeof((const cl_int[]){__VA_ARGS__}) / sizeof(cl_int))},
-static const struct {
-    const char *name;
-    int codes;
-} entries[] = {FAULT_ENTRIES(ENTRY)};
-#undef ENTRY
-
 static void fail_once(fault_state *layer, fault_entry entry, int code) {
     layer->calls = layer->fired = 0;
     layer->at = 1;
@@ -250,9 +243,9 @@ Test(
     cr_assert_eq(open_context(), 0, "all taken from the cache");
     static const fault_entry refusing[] = {FAULT_clCreateProgramWithBinary, FAULT_clBuildProgram, FAULT_clCreateKernel};
     for (int k = 0; k < 3; k++) {
-        for (int code = 0; code < entries[refusing[k]].codes; code++) {
+        for (int code = 0; code < support_entries[refusing[k]].codes; code++) {
             fail_once(layer, refusing[k], code);
-            cr_expect_eq(open_context(), 1, "%s, code %d: one compiled from source", entries[refusing[k]].name, code);
+            cr_expect_eq(open_context(), 1, "%s, code %d: one compiled from source", support_entries[refusing[k]].name, code);
             cr_expect_eq(disarm(layer), 1);
         }
     }
@@ -260,7 +253,7 @@ Test(
     /* no binary can be had: compiled, and nothing kept */
     (void)snprintf(saved, sizeof saved, "%s", support_path("other"));
     use_cache(saved);
-    for (int code = 0; code < entries[FAULT_clGetProgramInfo].codes; code++) {
+    for (int code = 0; code < support_entries[FAULT_clGetProgramInfo].codes; code++) {
         for (int call = 1; call <= 4; call++) {
             fail_once(layer, FAULT_clGetProgramInfo, code);
             layer->at = call;

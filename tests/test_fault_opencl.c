@@ -37,20 +37,14 @@ static bool disarm(void) {
     return layer->fired > 0;
 }
 
-#define ENTRY(name, ...) {#name, (int)(sizeof((const cl_int[]){__VA_ARGS__}) / sizeof(cl_int))},
-static const struct {
-    const char *name;
-    int codes;
-} entries[] = {FAULT_ENTRIES(ENTRY)};
-#undef ENTRY
-
 static int codes(void) {
-    return entries[layer->last].codes;
+    return support_entries[layer->last].codes;
 }
 
 static const char *site(void) {
     static char text[100];
-    (void)snprintf(text, sizeof text, "%s call %lld gives %d", entries[layer->last].name, (long long)layer->at, (int)layer->last_code);
+    (void)snprintf(text, sizeof text, "%s call %lld gives %d", support_entries[layer->last].name, (long long)layer->at,
+                   (int)layer->last_code);
     return text;
 }
 
