@@ -36,10 +36,6 @@ typedef struct span {
     int16 tail_winner;
 } span;
 
-static inline float16 load_block(__global const float *p, const int dim) {
-    return dim < 16 ? load_small(p, dim) : vload16(0, p);
-}
-
 /* For four rows from position p on, what prefetch_columns leaves out. */
 static inline void prefetch_halves(const bag_view v, __global const q_table *t, const long p, const int dim) {
 #if PREFETCH
@@ -55,8 +51,8 @@ static inline void prefetch_halves(const bag_view v, __global const q_table *t, 
 
 /* Qparams of rows r to r + 3; what is true of all four. Rows from position `ahead` on are prefetched. */
 static inline int group_qparams(group *g, const bag_view v, __global const q_table *t, const int r, const int dim, const int blocks, const long ahead) {
-    float16 low0 = load_block(g->row[r], dim), low1 = load_block(g->row[r + 1], dim);
-    float16 low2 = load_block(g->row[r + 2], dim), low3 = load_block(g->row[r + 3], dim);
+    float16 low0 = vload16(0, g->row[r]), low1 = vload16(0, g->row[r + 1]);
+    float16 low2 = vload16(0, g->row[r + 2]), low3 = vload16(0, g->row[r + 3]);
     float16 high0 = low0, high1 = low1, high2 = low2, high3 = low3;
     prefetch_halves(v, t, ahead, dim);
     for (int k = 1; k < blocks; k++) {
@@ -98,11 +94,11 @@ static inline void prefetch_columns(const bag_view v, __global const q_table *t,
 #define OF4(M) OF3(M) M(3)
 #define G_COLUMN(k)                                             \
     const int last##k = c + 16 * (k) + 16 >= s.dim;             \
-    const int at##k = s.dim < 16 ? 0 : last##k ? s.dim - 16 : c + 16 * (k);
+    const int at##k = last##k ? s.dim - 16 : c + 16 * (k);
 #define G_ACC(k) float16 acc##k = !s.begun ? (float16)(0.0f) : last##k ? s.tail : vload16(0, out + at##k);
 #define G_BEST(k) int16 best##k = !s.begun ? (int16)(-1) : last##k ? s.tail_winner : vload16(0, winner + at##k);
-#define G_EXACT(k) float16 x##k = q_fake_quant_exact(load_block(w + at##k, s.dim), q, ARITHMETIC(t));
-#define G_CLAMPED(k) float16 x##k = q_fake_quant(load_block(w + at##k, s.dim), q, t->qmin, t->qmax, ARITHMETIC(t));
+#define G_EXACT(k) float16 x##k = q_fake_quant_exact(vload16(0, w + at##k), q, ARITHMETIC(t));
+#define G_CLAMPED(k) float16 x##k = q_fake_quant(vload16(0, w + at##k), q, t->qmin, t->qmax, ARITHMETIC(t));
 #if MODE == Q_MODE_MAX
 #define G_ADD(k)                                                                                                  \
     {                                                                                                             \
@@ -117,18 +113,8 @@ static inline void prefetch_columns(const bag_view v, __global const q_table *t,
 #endif
 #define G_NAN(k) odd = odd + (acc##k - acc##k);
 #define G_DIVIDE(k) acc##k = acc##k / (float16)(s.divisor);
-#define G_STORE(k)                          \
-    if (s.dim < 16) {                       \
-        store_small(acc##k, out, s.dim);    \
-    } else {                                \
-        vstore16(acc##k, 0, out + at##k);   \
-    }
-#define G_STORE_BEST(k)                           \
-    if (s.dim < 16) {                             \
-        store_small_int(best##k, winner, s.dim);  \
-    } else {                                      \
-        vstore16(best##k, 0, winner + at##k);     \
-    }
+#define G_STORE(k)      vstore16(acc##k, 0, out + at##k);
+#define G_STORE_BEST(k) vstore16(best##k, 0, winner + at##k);
 #define G_ROWS(EACH_COLUMN, VALUE)                                                                    \
     for (int i = 0; i < s.n; i++) {                                                                   \
         const q_qparams q = {g->scale[i], g->zero[i], g->inverse[i], 1};                              \
@@ -207,9 +193,9 @@ static inline int grouped(const bag_view v, __global const q_table *t, const lon
     do {
         s.begun = count > 0;
         if (s.begun) {
-            const int last = s.dim < 16 ? 0 : s.dim - 16;
-            s.tail = load_block(out + last, s.dim);
-            s.tail_winner = MODE != Q_MODE_MAX ? (int16)(0) : as_int16(load_block((__global float *)winner + last, s.dim));
+            const int last = s.dim - 16;
+            s.tail = vload16(0, out + last);
+            s.tail_winner = MODE != Q_MODE_MAX ? (int16)(0) : vload16(0, winner + last);
         }
         p = group_fill(&g, &s, v, t, p, end);
         count += s.n;
