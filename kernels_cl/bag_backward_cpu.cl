@@ -9,6 +9,22 @@
 #ifndef CAT
 #define CAT_(a, b) a##b
 #define CAT(a, b)  CAT_(a, b)
+#define SLOTS_AHEAD 16
+
+/* Slots follow each other over all runs: what a later one adds is on its way while this one is added. */
+static inline void prefetch_slot(const gradient_view v, const int slot, const int dim) {
+#if PREFETCH
+    const int ahead = min(slot + SLOTS_AHEAD, v.last_slot);
+    PREFETCH_LINE(v.bag_of + v.position[min(slot + 2 * SLOTS_AHEAD, v.last_slot)]);
+    const long at = output_at(v, v.bag_of[v.position[ahead]]);
+    for (int c = 0; c < dim; c += 16) {
+        PREFETCH_LINE(v.output + at + c);
+        if (MODE == Q_MODE_MAX) {
+            PREFETCH_LINE(v.winners + at + c);
+        }
+    }
+#endif
+}
 
 #define EACH(M)    CAT(EACH_, BLOCKS)(M)
 #define AT(k)      ((k) == BLOCKS - 1 ? dim - 16 : 16 * (k))
@@ -28,6 +44,7 @@
 #endif
 #define GATHER(from, to, count)                                                                                                            \
     for (int slot = (from); slot < (to); slot++) {                                                                                         \
+        prefetch_slot(v, slot, dim);                                                                                                       \
         const int p = v.position[slot];                                                                                                    \
         const int bag = v.bag_of[p];                                                                                                       \
         const long at = output_at(v, bag);                                                                                                 \

@@ -21,13 +21,13 @@ typedef struct gradient_view {
     __global const int *winners, *position, *run_start, *bag_of, *part_first;
     __global const long *columns;
     long out_stride, part_stride;
-    int bags, num_features;
+    int bags, num_features, last_slot;
 } gradient_view;
 
 #define GRADIENT_VIEW(a)                                                                                                                   \
     {                                                                                                                                      \
         weights + (a).batch.weights_at, output + (a).out_at, bag_scale, parts, winners + (a).winners_at, position, run_start, bag_of,      \
-            part_first, columns, (a).out_stride, (a).part_stride, (int)(a).batch.bags, (a).num_features                                    \
+            part_first, columns, (a).out_stride, (a).part_stride, (int)(a).batch.bags, (a).num_features, counts[Q_SORT_LOOKUPS] - 1        \
     }
 
 /* Where a row of a table starts in arrays with one number an element; its entry in arrays with one a row. */
