@@ -404,15 +404,14 @@ static unsigned char *read_all(qemb_packed *p, qemb_packed_table *t) {
 }
 
 /* from -> to on all engines the same; to as wide as from keeps every value, and back again every byte. */
-static void check_conversion(const float *w, int64_t rows, int64_t dim, int from, int to) {
+static void check_conversion(qemb_context *const ctx[NUM_ENGINES], const float *w, int64_t rows, int64_t dim, int from, int to) {
     unsigned char *first = NULL;
     for (int k = 0; k < NUM_ENGINES; k++) {
-        qemb_context *ctx = open_engine(k);
         qemb_embedding_bag *bag = NULL;
         qemb_packed *a = NULL;
         qemb_packed *b = NULL;
         qemb_packed_table t;
-        OK(op_row_pack_module(ctx, w, rows, dim, memoryless(8), &bag));
+        OK(op_row_pack_module(ctx[k], w, rows, dim, memoryless(8), &bag));
         OK(qemb_packed_create(bag, &(qemb_packed_desc){.format = op_formats[from].format}, &a));
         OK(qemb_packed_convert(a, &op_formats[to].format, 0, &b));
         unsigned char *bytes = read_all(b, &t);
@@ -438,7 +437,6 @@ static void check_conversion(const float *w, int64_t rows, int64_t dim, int from
         qemb_packed_destroy(b);
         qemb_packed_destroy(a);
         qemb_embedding_bag_destroy(bag);
-        qemb_context_destroy(ctx);
     }
     free(first);
 }
@@ -446,14 +444,21 @@ static void check_conversion(const float *w, int64_t rows, int64_t dim, int from
 Test(row_pack, conversions_agree_on_every_engine_and_wider_formats_lose_nothing, .timeout = 500) {
     enum { E = 41, D = 13 };
     float w[E * D];
+    qemb_context *ctx[NUM_ENGINES];
+    for (int k = 0; k < NUM_ENGINES; k++) {
+        ctx[k] = open_engine(k);
+    }
     op_row_pack_fill(w, E, D, 11, false);
     for (int from = 0; from < OP_NUM_FORMATS; from++) {
         for (int step = 1; step < 4; step++) {
-            check_conversion(w, E, D, from, (from * 5 + step * 7) % OP_NUM_FORMATS);
+            check_conversion(ctx, w, E, D, from, (from * 5 + step * 7) % OP_NUM_FORMATS);
         }
         if (op_formats[from].format.bits == 4) {
-            check_conversion(w, E, D, from, 13); /* planar, fp32, 4 bits */
+            check_conversion(ctx, w, E, D, from, 13); /* planar, fp32, 4 bits */
         }
+    }
+    for (int k = 0; k < NUM_ENGINES; k++) {
+        qemb_context_destroy(ctx[k]);
     }
 }
 
