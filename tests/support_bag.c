@@ -1,5 +1,7 @@
 /* support_bag.c - scripts of bag_forward on the engines. */
 #include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "support_bag.h"
 
@@ -22,6 +24,42 @@ qemb_context *bag_context(const bag_engine *engine) {
     knob("QEMB_MAX_ALLOCATION", NULL);
     cr_assert_eq(st, QEMB_OK, "%s: %s", engine->label, qemb_last_error());
     return ctx;
+}
+
+/* Whatever opens a context compiles the device's probe, and PoCL reads its library of built-in functions anew for the first program. */
+enum { MAX_KEPT = 16 };
+static struct {
+    bag_engine engine;
+    qemb_context *ctx;
+} kept[MAX_KEPT];
+
+static void destroy_kept(void) {
+    for (int i = 0; i < MAX_KEPT; i++) {
+        qemb_context_destroy(kept[i].ctx);
+        kept[i].ctx = NULL;
+    }
+}
+
+static bool same_text(const char *a, const char *b) {
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+qemb_context *bag_kept_context(const bag_engine *engine) {
+    int i = 0;
+    while (i < MAX_KEPT && kept[i].ctx &&
+           !(same_text(kept[i].engine.device, engine->device) && same_text(kept[i].engine.family, engine->family) &&
+             same_text(kept[i].engine.local, engine->local) && same_text(kept[i].engine.allocation, engine->allocation))) {
+        i++;
+    }
+    cr_assert_lt(i, MAX_KEPT, "more engines than a test may keep");
+    if (!kept[i].ctx) {
+        kept[i].engine = *engine;
+        kept[i].ctx = bag_context(engine);
+        if (i == 0) { /* after the driver's own, hence before them */
+            cr_assert_eq(atexit(destroy_kept), 0);
+        }
+    }
+    return kept[i].ctx;
 }
 
 void bag_result_free(bag_result *result) {
@@ -228,10 +266,7 @@ bag_result bag_run_in(qemb_context *ctx, const op_bag_forward *op) {
 }
 
 bag_result bag_run(const bag_engine *engine, const op_bag_forward *op) {
-    qemb_context *ctx = bag_context(engine);
-    bag_result result = bag_run_in(ctx, op);
-    qemb_context_destroy(ctx);
-    return result;
+    return bag_run_in(bag_kept_context(engine), op);
 }
 
 /* ---- comparing --------------------------------------------------------------------------------------------------------- */

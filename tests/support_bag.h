@@ -16,6 +16,9 @@ typedef struct bag_engine {
 void bag_pocl_devices(void);
 qemb_context *bag_context(const bag_engine *engine);
 
+/* The one context on an engine that all cases of a test share, from its first use to the end of the process: never to be destroyed. */
+qemb_context *bag_kept_context(const bag_engine *engine);
+
 typedef struct bag_result {
     float *out, *observer;
     int64_t out_count, observer_count;
@@ -35,7 +38,7 @@ bag_event bag_event_of(const op_bag_forward *op, int64_t step);
 /* Initial values of a table (kind 0 normal, 1 awkward but finite, 2 with NaN and infinities), and those written at `step`. To be freed. */
 float *bag_weights(const op_bag_forward *op, int64_t table, int64_t step);
 
-/* Runs the script. A call that fails fails the test, with the line of the case. */
+/* Runs the script, on a kept context where none is given. A call that fails fails the test, with the line of the case. */
 bag_result bag_run(const bag_engine *engine, const op_bag_forward *op);
 bag_result bag_run_in(qemb_context *ctx, const op_bag_forward *op);
 bag_result bag_model(const op_bag_forward *op);

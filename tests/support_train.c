@@ -287,10 +287,7 @@ train_result train_run_in(qemb_context *ctx, const op_row_update *op) {
 }
 
 train_result train_run(const bag_engine *engine, const op_row_update *op) {
-    qemb_context *ctx = bag_context(engine);
-    train_result result = train_run_in(ctx, op);
-    qemb_context_destroy(ctx);
-    return result;
+    return train_run_in(bag_kept_context(engine), op);
 }
 
 /* ---- settings ------------------------------------------------------------------------------------------------------------------ */

@@ -92,31 +92,22 @@ Test(bag_forward, random_cases,
      .description = "bag_forward: random cases, every engine gives the bits of the model that observes whole tables") {
     enum { CASES = 9 };
     bag_pocl_devices();
-    qemb_context *ctx[NUM_ENGINES];
-    qemb_context *ref = bag_context(&reference);
-    for (int e = 0; e < NUM_ENGINES; e++) {
-        ctx[e] = bag_context(&engines[e]);
-    }
     for (int k = 0; k < NUM_FORMS * CASES; k++) {
         const op_bag_forward op = random_case(&forms[k % NUM_FORMS], (uint64_t)k * 101u + 7u);
         bag_result want = bag_model(&op);
-        bag_result plain = bag_run_in(ref, &op);
+        bag_result plain = bag_run(&reference, &op);
         bag_expect_same(&op, "reference against the model", &plain, &want, tolerance_of(&op));
         for (int e = 0; e < NUM_ENGINES; e++) {
             if (!runs_on(e, k % NUM_FORMS)) {
                 continue;
             }
-            bag_result got = bag_run_in(ctx[e], &op);
+            bag_result got = bag_run(&engines[e], &op);
             bag_expect_same(&op, engines[e].label, &got, &plain, 0.0);
             bag_result_free(&got);
         }
         bag_result_free(&want);
         bag_result_free(&plain);
     }
-    for (int e = 0; e < NUM_ENGINES; e++) {
-        qemb_context_destroy(ctx[e]);
-    }
-    qemb_context_destroy(ref);
 }
 
 Test(bag_forward, one_case, .description = "bag_forward: the case that QEMB_CASE names, every engine gives the bits of the model") {
@@ -294,7 +285,7 @@ static void ok(qemb_status st) {
 }
 
 static void open_fixture(fixture *f, const bag_engine *engine, const op_bag_forward *op, const float *const *weights) {
-    f->ctx = bag_context(engine);
+    f->ctx = bag_kept_context(engine);
     ok(op_bag_forward_create(f->ctx, op, weights, &f->bag));
     ok(qemb_batch_create(f->ctx, &f->batch));
     f->columns = op_bag_forward_columns(op);
@@ -305,7 +296,6 @@ static void close_fixture(fixture *f) {
     qemb_buffer_destroy(f->out);
     qemb_batch_destroy(f->batch);
     qemb_embedding_bag_destroy(f->bag);
-    qemb_context_destroy(f->ctx);
 }
 
 /* Looks up CSR input and gives [bags][columns], to be freed. */
@@ -403,7 +393,7 @@ Test(bag_forward, collection, .description = "bag_forward: features of a collect
         indices[i] = (i * 7 + i / 4) % 13;
     }
     for (int e = 0; e < 2; e++) {
-        qemb_context *ctx = bag_context(both[e]);
+        qemb_context *ctx = bag_kept_context(both[e]);
         qemb_embedding_bag *all = NULL;
         qemb_batch *batch = NULL;
         qemb_buffer *out = NULL;
@@ -447,6 +437,5 @@ Test(bag_forward, collection, .description = "bag_forward: features of a collect
         qemb_buffer_destroy(out);
         qemb_batch_destroy(batch);
         qemb_embedding_bag_destroy(all);
-        qemb_context_destroy(ctx);
     }
 }

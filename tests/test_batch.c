@@ -7,8 +7,9 @@ static const bag_engine engines[] = {
     {"reference", "reference", NULL, NULL, NULL},
     {"PoCL pthread", "pthread", NULL, NULL, NULL},
     {"PoCL pthread, GPU kernels", "pthread", "gpu", NULL, NULL},
+    {"another context of the first", "reference", "", NULL, NULL},
 };
-enum { NUM_ENGINES = sizeof engines / sizeof *engines, ROWS = 11, DIM = 6, CANARY_FLOATS = 64 };
+enum { ANOTHER = sizeof engines / sizeof *engines - 1, NUM_ENGINES = ANOTHER, ROWS = 11, DIM = 6, CANARY_FLOATS = 64 };
 
 typedef struct fixture {
     qemb_context *ctx;
@@ -24,7 +25,7 @@ static void ok(qemb_status st) {
 
 static void open_bag(fixture *f, int engine, qemb_bag_options options, int32_t tables) {
     qemb_table_desc d[2];
-    *f = (fixture){.ctx = bag_context(&engines[engine])};
+    *f = (fixture){.ctx = bag_kept_context(&engines[engine])};
     for (int t = 0; t < tables; t++) {
         d[t] = (qemb_table_desc){.num_embeddings = ROWS + 2 * t, .embedding_dim = DIM, .qconfig = qemb_qconfig_8bit(), .seed = 3};
     }
@@ -41,7 +42,6 @@ static void close_bag(fixture *f) {
     qemb_buffer_destroy(f->out);
     qemb_batch_destroy(f->batch);
     qemb_embedding_bag_destroy(f->bag);
-    qemb_context_destroy(f->ctx);
 }
 
 static void paint(fixture *f) {
@@ -345,7 +345,7 @@ static void expect_as_from_host(qemb_context *ctx, const op_bag_forward *op, int
 Test(batch, device_input,
      .description = "batch: input on the device in every pair of integer types, weighted or not, the bits of host input") {
     for (int e = 0; e < NUM_ENGINES; e++) {
-        qemb_context *ctx = bag_context(&engines[e]);
+        qemb_context *ctx = bag_kept_context(&engines[e]);
         for (int form = 0; form < 8; form++) {
             op_bag_forward op = OP_BAG_FORWARD_DEFAULT;
             op.D = 20;
@@ -357,7 +357,6 @@ Test(batch, device_input,
                 expect_as_from_host(ctx, &op, form, engines[e].label);
             }
         }
-        qemb_context_destroy(ctx);
     }
 }
 
@@ -467,7 +466,7 @@ Test(batch, device_buffers_too_small, .description = "batch: device buffers that
     fixture f;
     fixture other;
     open_bag(&f, 0, (qemb_bag_options){.mode = QEMB_MODE_SUM}, 1);
-    open_bag(&other, 0, (qemb_bag_options){.mode = QEMB_MODE_SUM}, 1);
+    open_bag(&other, ANOTHER, (qemb_bag_options){.mode = QEMB_MODE_SUM}, 1);
     qemb_buffer *three_ids = upload(f.ctx, three, sizeof three);
     qemb_buffer *foreign = upload(other.ctx, three, sizeof three);
     qemb_buffer *two = upload(f.ctx, zero_two, sizeof zero_two);
@@ -507,7 +506,7 @@ Test(batch, states,
     qemb_batch *fresh = NULL;
     qemb_buffer *small = NULL;
     open_bag(&f, 0, (qemb_bag_options){.mode = QEMB_MODE_SUM}, 1);
-    open_bag(&other, 0, (qemb_bag_options){.mode = QEMB_MODE_SUM}, 1);
+    open_bag(&other, ANOTHER, (qemb_bag_options){.mode = QEMB_MODE_SUM}, 1);
     ok(qemb_batch_create(f.ctx, &fresh));
     ok(qemb_buffer_create(f.ctx, (2 * DIM - 1) * sizeof(float), &small));
     paint(&f);

@@ -179,7 +179,9 @@ typedef struct worker {
 
 static void *work(void *user) {
     worker *w = user;
-    w->result = bag_run(&w->engine, &w->op);
+    qemb_context *ctx = bag_context(&w->engine);
+    w->result = bag_run_in(ctx, &w->op);
+    qemb_context_destroy(ctx);
     return NULL;
 }
 

@@ -10,8 +10,6 @@
 #include "support_dlrm.h"
 #include "support_files.h"
 
-TestSuite(dlrm_model, .init = support_folder_create, .fini = support_folder_remove, .timeout = 300);
-
 #define OK(call)                                                                                                                           \
     do {                                                                                                                                   \
         const qemb_status ok_ = (call);                                                                                                    \
@@ -42,11 +40,24 @@ static dlrm_data *small_data(int64_t rows) {
     return data;
 }
 
+/* A test keeps its devices: each would compile programs of its own. */
+static dlrm_device *kept[2];
+
 static dlrm_device *device_of(const char *name) {
-    dlrm_device *device = NULL;
-    OK(dlrm_device_create(name, &device));
-    return device;
+    dlrm_device **device = &kept[strcmp(name, "opencl") == 0];
+    if (!*device) {
+        OK(dlrm_device_create(name, device));
+    }
+    return *device;
 }
+
+static void clean_up(void) {
+    dlrm_device_destroy(kept[0]);
+    dlrm_device_destroy(kept[1]);
+    support_folder_remove();
+}
+
+TestSuite(dlrm_model, .init = support_folder_create, .fini = clean_up, .timeout = 300);
 
 /* ---- GEMM ---------------------------------------------------------------------------------------------------------------- */
 
@@ -61,7 +72,6 @@ Test(dlrm_model, a_set_of_parameters_that_gives_wrong_products_is_refused_with_i
     cr_expect_neq(dlrm_gemm_try(device, &wrong), QEMB_OK);
     cr_expect_not_null(strstr(dlrm_last_error(), "CLBlast"), "%s", dlrm_last_error());
     OK(dlrm_gemm_choose(device));
-    dlrm_device_destroy(device);
 }
 
 /* ---- a step against plain C ---------------------------------------------------------------------------------------------- */
@@ -208,7 +218,6 @@ static void step_case(bool adagrad, dlrm_interaction interaction) {
     }
     dlrm_feed_close(&feed);
     dlrm_model_destroy(m);
-    dlrm_device_destroy(device);
     dlrm_data_close(data);
 }
 
@@ -258,7 +267,6 @@ static char *train_and_save(const char *device_name, const dlrm_config *change, 
         }
         OK(dlrm_save(m, &data->desc, &position, support_path(name)));
         dlrm_model_destroy(m);
-        dlrm_device_destroy(device);
     }
     dlrm_data_close(data);
     return support_read(support_path(name), size);
@@ -313,7 +321,6 @@ Test(dlrm_model, trained_quantised_no_prediction_changes_by_conversion_saving_an
         dlrm_predictions trained, converted, opened;
         char checkpoint[DLRM_PATH];
         if (variants[i].bits == 32) {
-            dlrm_device_destroy(device);
             dlrm_data_close(data);
             continue;
         }
@@ -340,7 +347,6 @@ Test(dlrm_model, trained_quantised_no_prediction_changes_by_conversion_saving_an
         dlrm_predictions_free(&opened);
         dlrm_model_destroy(m);
         dlrm_model_destroy(served);
-        dlrm_device_destroy(device);
         dlrm_data_close(data);
     }
 }
@@ -357,7 +363,6 @@ Test(dlrm_model, a_watch_stops_an_epoch_where_it_can_go_on) {
     OK(dlrm_train_epoch(m, data, until, &limit, &position, &stopped));
     cr_expect(stopped && position.epoch == 0 && position.row > 0 && position.row % BATCH == 0 && position.row < 300000);
     dlrm_model_destroy(m);
-    dlrm_device_destroy(device);
     dlrm_data_close(data);
 }
 

@@ -1,9 +1,8 @@
 /* test_fake_quantise.c - the fake-quantised table on request: the rows that a forward looks up, on every engine and kernel family. */
 #include <criterion/criterion.h>
-#include <qemb/qemb.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "support_bag.h"
 
 #define OK(call) cr_assert_eq((call), QEMB_OK, "%s: %s", #call, qemb_last_error())
 
@@ -12,8 +11,8 @@ enum { E = 97 };
 static const int dims[] = {1, 2, 3, 7, 8, 13, 16, 31, 48, 67, 300};
 
 /* values[E][D] by qemb_embedding_bag_fake_quantise, and by a lookup of every row. */
-static void both_ways(const char *device, int dim, qemb_qconfig qconfig, float *table, float *lookup) {
-    qemb_context *ctx;
+static void both_ways(const bag_engine *engine, int dim, qemb_qconfig qconfig, float *table, float *lookup) {
+    qemb_context *ctx = bag_kept_context(engine);
     qemb_embedding *embedding;
     qemb_batch *batch;
     qemb_buffer *a, *b;
@@ -22,7 +21,6 @@ static void both_ways(const char *device, int dim, qemb_qconfig qconfig, float *
     for (int i = 0; i < E; i++) {
         all[i] = i;
     }
-    OK(qemb_context_create(device, &ctx));
     OK(qemb_embedding_create(ctx, &(qemb_embedding_desc){.num_embeddings = E, .embedding_dim = dim, .qconfig = qconfig, .seed = 3},
                              &embedding));
     OK(qemb_batch_create(ctx, &batch));
@@ -44,10 +42,11 @@ static void both_ways(const char *device, int dim, qemb_qconfig qconfig, float *
     qemb_buffer_destroy(b);
     qemb_batch_destroy(batch);
     qemb_embedding_destroy(embedding);
-    qemb_context_destroy(ctx);
 }
 
-static void compare_all(const char *device) {
+static void compare_all(const char *family) {
+    const bag_engine reference_engine = {"reference", "reference", NULL, NULL, NULL};
+    const bag_engine engine = {"OpenCL", "opencl", family, NULL, NULL};
     static float reference[E * 300], table[E * 300], lookup[E * 300];
     qemb_qconfig configs[3] = {qemb_qconfig_8bit(), qemb_qconfig_4bit(), qemb_qconfig_8bit()};
     configs[1].observer = QEMB_OBSERVER_MEMORYLESS;
@@ -57,9 +56,9 @@ static void compare_all(const char *device) {
     for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
         for (int k = 0; k < 3; k++) {
             const size_t bytes = (size_t)(E * dims[d]) * sizeof(float);
-            both_ways("reference", dims[d], configs[k], reference, lookup);
+            both_ways(&reference_engine, dims[d], configs[k], reference, lookup);
             cr_expect_eq(memcmp(reference, lookup, bytes), 0, "D=%d config %d: the reference's table is not what it looks up", dims[d], k);
-            both_ways(device, dims[d], configs[k], table, lookup);
+            both_ways(&engine, dims[d], configs[k], table, lookup);
             cr_expect_eq(memcmp(table, reference, bytes), 0, "D=%d config %d: another table than the reference's", dims[d], k);
             cr_expect_eq(memcmp(table, lookup, bytes), 0, "D=%d config %d: the table is not what a forward looks up", dims[d], k);
         }
@@ -67,11 +66,9 @@ static void compare_all(const char *device) {
 }
 
 Test(fake_quantise, cpu_family_table_equals_lookups_and_reference) {
-    (void)setenv("QEMB_FAMILY", "cpu", 1);
-    compare_all("opencl");
+    compare_all("cpu");
 }
 
 Test(fake_quantise, gpu_family_table_equals_lookups_and_reference) {
-    (void)setenv("QEMB_FAMILY", "gpu", 1);
-    compare_all("opencl");
+    compare_all("gpu");
 }

@@ -7,17 +7,13 @@
 
 #include "ops/packed_forward.h"
 #include "scoreboard.h"
+#include "support_bag.h"
 
 #define OK(call) cr_assert((call) == QEMB_OK, "%s", qemb_last_error())
 
-static const char *const families[] = {"", "cpu", "gpu"};
-
-static qemb_context *open_engine(int k) {
-    qemb_context *ctx = NULL;
-    setenv("QEMB_FAMILY", families[k], 1);
-    OK(qemb_context_create(k ? "opencl" : "reference", &ctx));
-    return ctx;
-}
+static const bag_engine engines[] = {{"reference", "reference", NULL, NULL, NULL},
+                                     {"CPU kernels", "opencl", "cpu", NULL, NULL},
+                                     {"GPU kernels", "opencl", "gpu", NULL, NULL}};
 
 /* One case of op_bag_forward under the packed arithmetic, tables as a collection. */
 typedef struct serving {
@@ -97,7 +93,7 @@ typedef struct served {
 } served;
 
 static served run(int engine, const serving *s, const op_lookups *in) {
-    qemb_context *ctx = open_engine(engine);
+    qemb_context *ctx = bag_kept_context(&engines[engine]);
     qemb_embedding_bag *bag = NULL;
     qemb_embedding *embedding = NULL;
     qemb_packed *packed = NULL;
@@ -132,7 +128,6 @@ static served run(int engine, const serving *s, const op_lookups *in) {
     } else {
         qemb_embedding_bag_destroy(bag);
     }
-    qemb_context_destroy(ctx);
     return r;
 }
 
@@ -206,7 +201,7 @@ static void check_family(int engine) {
         s.op.E = night ? 10007 + i : s.op.E;
         elements += check(engine, &s);
     }
-    scoreboard("R12", true, families[engine], "0 of %lld elements differ between training, serving and reference (%d modules)",
+    scoreboard("R12", true, engines[engine].family, "0 of %lld elements differ between training, serving and reference (%d modules)",
                (long long)elements, i);
     cr_assert(elements >= wanted || text, "%lld elements compared, want %lld for each family", (long long)elements, (long long)wanted);
 }
@@ -232,7 +227,7 @@ typedef struct small {
 enum { SMALL_E = 47, SMALL_D = 37, SMALL_B = 12, SMALL_L = 4 };
 
 static small open_small(int engine, const qemb_packed_desc *desc, qemb_mode mode) {
-    small s = {.ctx = open_engine(engine)};
+    small s = {.ctx = bag_kept_context(&engines[engine])};
     qemb_qconfig q = qemb_qconfig_4bit();
     int64_t indices[SMALL_B * SMALL_L];
     q.observer = QEMB_OBSERVER_MEMORYLESS;
@@ -256,7 +251,6 @@ static void close_small(small *s) {
     qemb_batch_destroy(s->batch);
     qemb_packed_destroy(s->packed);
     qemb_embedding_bag_destroy(s->bag);
-    qemb_context_destroy(s->ctx);
 }
 
 /* fp16 and bf16 by double arithmetic: the nearest, ties to even. */
@@ -336,11 +330,9 @@ static void run_limited(int engine, const op_format *f, const char *limit, float
     qemb_packed *packed = NULL;
     qemb_batch *batch = NULL;
     qemb_buffer *buffer = NULL;
-    if (limit) {
-        setenv("QEMB_MAX_ALLOCATION", limit, 1);
-    }
-    qemb_context *ctx = open_engine(engine);
-    unsetenv("QEMB_MAX_ALLOCATION");
+    bag_engine limited = engines[engine];
+    limited.allocation = limit;
+    qemb_context *ctx = bag_kept_context(&limited);
     for (int i = 0; i < B * L; i++) {
         indices[i] = (i * 389) % E;
     }
@@ -359,7 +351,6 @@ static void run_limited(int engine, const op_format *f, const char *limit, float
     qemb_batch_destroy(batch);
     qemb_packed_destroy(packed);
     qemb_embedding_bag_destroy(bag);
-    qemb_context_destroy(ctx);
 }
 
 Test(packed_forward, tables_in_many_slabs_give_the_same_bits) {

@@ -8,21 +8,14 @@
 #include <qemb/qemb_io.h>
 
 #include "ops/row_pack.h"
+#include "support_bag.h"
 
 #define OK(call) cr_assert((call) == QEMB_OK, "%s", qemb_last_error())
 
-typedef struct engine {
-    const char *device, *family;
-} engine;
-static const engine engines[] = {{"reference", ""}, {"opencl", "cpu"}, {"opencl", "gpu"}};
+static const bag_engine engines[] = {{"reference", "reference", NULL, NULL, NULL},
+                                     {"CPU kernels", "opencl", "cpu", NULL, NULL},
+                                     {"GPU kernels", "opencl", "gpu", NULL, NULL}};
 enum { NUM_ENGINES = 3 };
-
-static qemb_context *open_engine(int k) {
-    qemb_context *ctx = NULL;
-    setenv("QEMB_FAMILY", engines[k].family, 1);
-    OK(qemb_context_create(engines[k].device, &ctx));
-    return ctx;
-}
 
 static qemb_qconfig memoryless(int bits) {
     qemb_qconfig q = bits == 8 ? qemb_qconfig_8bit() : bits == 4 ? qemb_qconfig_4bit() : qemb_qconfig_2bit();
@@ -117,7 +110,7 @@ static void check_golden(qemb_context *ctx, const golden *g, int column, qemb_la
 
 Test(row_pack, golden_rows_of_the_peers_come_out_byte_for_byte_on_every_engine) {
     for (int k = 0; k < NUM_ENGINES; k++) {
-        qemb_context *ctx = open_engine(k);
+        qemb_context *ctx = bag_kept_context(&engines[k]);
         for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
             check_golden(ctx, &goldens[i], 0, QEMB_LAYOUT_TORCH_ROWWISE);
             for (int column = 1; column < 4; column++) {
@@ -130,7 +123,6 @@ Test(row_pack, golden_rows_of_the_peers_come_out_byte_for_byte_on_every_engine) 
                 check_golden(ctx, &goldens[i], column, QEMB_LAYOUT_TORCH_ROWWISE);
             }
         }
-        qemb_context_destroy(ctx);
     }
 }
 
@@ -229,13 +221,12 @@ Test(row_pack, every_pack_case_of_pytorch_is_exact_on_every_engine, .timeout = 5
     const int count = scandir("tests/cases", &list, is_pack_case, alphasort);
     cr_assert(count == 24, "%d cases, want 24", count);
     for (int k = 0; k < NUM_ENGINES; k++) {
-        qemb_context *ctx = open_engine(k);
+        qemb_context *ctx = bag_kept_context(&engines[k]);
         for (int i = 0; i < count; i++) {
             char path[512];
             (void)snprintf(path, sizeof path, "tests/cases/%s", list[i]->d_name);
             check_case(ctx, path);
         }
-        qemb_context_destroy(ctx);
     }
     for (int i = 0; i < count; i++) {
         free(list[i]);
@@ -276,7 +267,7 @@ static void compare_engines(qemb_context *const ctx[2], const op_format *f, int6
 
 static void compare_family(int k) {
     static const int64_t dims[] = {1, 5, 17, 32, 61, 64, 4093, 131};
-    qemb_context *const ctx[2] = {open_engine(0), open_engine(k)};
+    qemb_context *const ctx[2] = {bag_kept_context(&engines[0]), bag_kept_context(&engines[k])};
     for (int i = 0; i < OP_NUM_FORMATS; i++) {
         for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
             compare_engines(ctx, &op_formats[i], dims[d], QEMB_PACK_MINMAX, (uint64_t)(100 * i) + d);
@@ -285,8 +276,6 @@ static void compare_family(int k) {
             }
         }
     }
-    qemb_context_destroy(ctx[1]);
-    qemb_context_destroy(ctx[0]);
 }
 
 Test(row_pack, the_cpu_family_packs_random_and_hostile_rows_as_the_reference, .timeout = 3600) {
@@ -316,7 +305,7 @@ Test(row_pack, given_ranges_clamp_and_a_row_s_own_range_gives_minmax) {
         narrow[2 * r + 1] = own[2 * r] * 0.5f + fabsf(own[2 * r + 1] - own[2 * r]) * 0.25f;
     }
     for (int k = 0; k < NUM_ENGINES; k++) {
-        qemb_context *ctx = open_engine(k);
+        qemb_context *ctx = bag_kept_context(&engines[k]);
         const qemb_packed_format format = {.bits = 4};
         packed_bytes a = pack(ctx, w, E, D, &(qemb_packed_desc){.format = format});
         packed_bytes b =
@@ -328,7 +317,6 @@ Test(row_pack, given_ranges_clamp_and_a_row_s_own_range_gives_minmax) {
         drop(&a);
         drop(&b);
         drop(&c);
-        qemb_context_destroy(ctx);
     }
 }
 
@@ -337,7 +325,7 @@ Test(row_pack, rows_that_cannot_be_packed_are_refused_by_number) {
     float w[E * D];
     op_row_pack_fill(w, E, D, 5, false);
     for (int k = 0; k < NUM_ENGINES; k++) {
-        qemb_context *ctx = open_engine(k);
+        qemb_context *ctx = bag_kept_context(&engines[k]);
         const qemb_packed_desc half = {.format = {.bits = 4}};
         w[17 * D + 3] = NAN;
         packed_bytes p = pack(ctx, w, E, D, &half);
@@ -352,7 +340,6 @@ Test(row_pack, rows_that_cannot_be_packed_are_refused_by_number) {
         cr_assert(p.status == QEMB_OK, "fp32 qparams take it: %s", qemb_last_error());
         drop(&p);
         w[17 * D + 3] = 0.0f;
-        qemb_context_destroy(ctx);
     }
 }
 
@@ -366,7 +353,7 @@ Test(row_pack, pruned_rows_stay_behind_and_kept_rows_keep_their_bytes) {
         map[r] = r % 3 == 1 ? -1 : kept++;
     }
     for (int f = 0; f < OP_NUM_FORMATS; f++) {
-        qemb_context *ctx = open_engine(f % NUM_ENGINES);
+        qemb_context *ctx = bag_kept_context(&engines[f % NUM_ENGINES]);
         qemb_embedding_bag *bag = NULL;
         qemb_packed *all = NULL;
         qemb_packed *pruned = NULL;
@@ -388,7 +375,6 @@ Test(row_pack, pruned_rows_stay_behind_and_kept_rows_keep_their_bytes) {
         qemb_packed_destroy(pruned);
         qemb_packed_destroy(all);
         qemb_embedding_bag_destroy(bag);
-        qemb_context_destroy(ctx);
     }
 }
 
@@ -404,14 +390,14 @@ static unsigned char *read_all(qemb_packed *p, qemb_packed_table *t) {
 }
 
 /* from -> to on all engines the same; to as wide as from keeps every value, and back again every byte. */
-static void check_conversion(qemb_context *const ctx[NUM_ENGINES], const float *w, int64_t rows, int64_t dim, int from, int to) {
+static void check_conversion(const float *w, int64_t rows, int64_t dim, int from, int to) {
     unsigned char *first = NULL;
     for (int k = 0; k < NUM_ENGINES; k++) {
         qemb_embedding_bag *bag = NULL;
         qemb_packed *a = NULL;
         qemb_packed *b = NULL;
         qemb_packed_table t;
-        OK(op_row_pack_module(ctx[k], w, rows, dim, memoryless(8), &bag));
+        OK(op_row_pack_module(bag_kept_context(&engines[k]), w, rows, dim, memoryless(8), &bag));
         OK(qemb_packed_create(bag, &(qemb_packed_desc){.format = op_formats[from].format}, &a));
         OK(qemb_packed_convert(a, &op_formats[to].format, 0, &b));
         unsigned char *bytes = read_all(b, &t);
@@ -444,21 +430,14 @@ static void check_conversion(qemb_context *const ctx[NUM_ENGINES], const float *
 Test(row_pack, conversions_agree_on_every_engine_and_wider_formats_lose_nothing, .timeout = 500) {
     enum { E = 41, D = 13 };
     float w[E * D];
-    qemb_context *ctx[NUM_ENGINES];
-    for (int k = 0; k < NUM_ENGINES; k++) {
-        ctx[k] = open_engine(k);
-    }
     op_row_pack_fill(w, E, D, 11, false);
     for (int from = 0; from < OP_NUM_FORMATS; from++) {
         for (int step = 1; step < 4; step++) {
-            check_conversion(ctx, w, E, D, from, (from * 5 + step * 7) % OP_NUM_FORMATS);
+            check_conversion(w, E, D, from, (from * 5 + step * 7) % OP_NUM_FORMATS);
         }
         if (op_formats[from].format.bits == 4) {
-            check_conversion(ctx, w, E, D, from, 13); /* planar, fp32, 4 bits */
+            check_conversion(w, E, D, from, 13); /* planar, fp32, 4 bits */
         }
-    }
-    for (int k = 0; k < NUM_ENGINES; k++) {
-        qemb_context_destroy(ctx[k]);
     }
 }
 
@@ -472,7 +451,7 @@ Test(row_pack, bytes_of_the_right_sizes_come_back_and_damaged_sizes_are_refused)
     float w[E * D];
     op_row_pack_fill(w, E, D, 13, false);
     for (int f = 0; f < OP_NUM_FORMATS; f++) {
-        qemb_context *ctx = open_engine(f % NUM_ENGINES);
+        qemb_context *ctx = bag_kept_context(&engines[f % NUM_ENGINES]);
         qemb_packed *p = NULL;
         qemb_packed_table t;
         packed_bytes a = pack(ctx, w, E, D, &(qemb_packed_desc){.format = op_formats[f].format});
@@ -519,7 +498,6 @@ Test(row_pack, bytes_of_the_right_sizes_come_back_and_damaged_sizes_are_refused)
         scale[plane == 8 || (planar && plane == 4 && op_formats[f].format.symmetric) ? 3 : 1] = 0xff;
         cr_assert(import(ctx, good, &p) == QEMB_ERR_CORRUPT && strstr(qemb_last_error(), "row 0"), "%s", qemb_last_error());
         drop(&a);
-        qemb_context_destroy(ctx);
     }
 }
 

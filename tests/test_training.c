@@ -71,7 +71,7 @@ static bool is_filled(setting *s, qemb_buffer *b) {
 static void open_setting(setting *s, const bag_engine *engine, const op_row_update *op) {
     const op_bag_forward *f = &op->backward.forward;
     *s = (setting){.count = f->B * f->D};
-    train_open(&s->r, bag_context(engine), op, NULL);
+    train_open(&s->r, bag_kept_context(engine), op, NULL);
     cr_assert(op_bag_forward_fill(f, 0, &s->in));
     s->out = filled(s, s->count * 4);
     s->grad = filled(s, s->count * 4);
@@ -91,7 +91,6 @@ static void close_setting(setting *s) {
     op_lookups_free(&s->in);
     train_close(&s->r);
     train_result_free(&s->r.result);
-    qemb_context_destroy(s->r.ctx);
 }
 
 static void set_and_look_up(setting *s) {
