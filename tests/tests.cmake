@@ -1,6 +1,6 @@
 # tests.cmake - one Criterion program for every tests/test_*.c, the replay of tests/cases, and the rules of the house.
 #
-# Every test runs on the PoCL driver alone and with a kernel cache of its own, filled with what earlier tests compiled (with_kernels.sh).
+# Every test runs on the PoCL driver alone and with a kernel cache to itself, filled with what earlier tests compiled (with_kernels.sh).
 
 # With QEMB_TEST_NATIVE they run on tests/native instead: kernels compiled for this processor, under the sanitizers (tests/lanes/kernels.sh).
 option(QEMB_TEST_NATIVE "run the tests on natively compiled kernels" OFF)
@@ -23,7 +23,7 @@ endif()
 
 # qemb_add_device_test(NAME COMMAND...): a test that may compile kernels.
 function(qemb_add_device_test name)
-  add_test(NAME ${name} COMMAND sh ${PROJECT_SOURCE_DIR}/tests/with_kernels.sh ${PROJECT_BINARY_DIR}/pocl-cache ${name} ${ARGN}
+  add_test(NAME ${name} COMMAND sh ${PROJECT_SOURCE_DIR}/tests/with_kernels.sh ${PROJECT_BINARY_DIR}/pocl-cache ${ARGN}
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES TIMEOUT 1500 ENVIRONMENT OCL_ICD_VENDORS=${QEMB_TEST_ICD})
 endfunction()
