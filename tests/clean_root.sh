@@ -28,7 +28,8 @@ new_root() {
 inside() {
     unshare --mount --propagation private sh -c '
         for folder in proc dev sys; do mount --rbind /$folder "$0/$folder" || exit 1; done
-        exec chroot "$0" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive sh -e -c "$1"' "$work/$1" "$2"
+        exec chroot "$0" env -u CC -u OCL_ICD_VENDORS -u POCL_CACHE_DIR -u QEMB_DEVICE HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive \
+            sh -e -c "$1"' "$work/$1" "$2"
 }
 
 # step NAME ROOT SCRIPT: runs, times, remembers
