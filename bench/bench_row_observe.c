@@ -67,7 +67,7 @@ static void observe_work(const void *state, bench_work *work) {
 
 const bench_operation bench_row_observe = {
     .name = "observe",
-    .summary = "bring the observer state of every row up to date (--observer moving_average or min_max)",
+    .summary = "bring the observer state of all rows up to date (--observer not memoryless)",
     .allowed = 0,
     .open = observe_open,
     .fresh = observe_fresh,

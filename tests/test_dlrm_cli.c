@@ -75,18 +75,6 @@ Test(dlrm_cli, wrong_command_lines_end_with_2_and_one_line) {
     }
 }
 
-Test(dlrm_cli, every_help_fits_a_screen) {
-    static const char *const commands[] = {"train", "serve-check", "ladder"};
-    for (size_t i = 0; i < 3; i++) {
-        cr_expect_eq(run("QEMB %s --help", commands[i]), 0);
-        int lines = 0;
-        for (const char *p = output; *p; p++) {
-            lines += *p == '\n';
-        }
-        cr_expect(lines > 8 && lines <= 40 && strstr(output, "exit codes"), "%s: %d lines", commands[i], lines);
-    }
-}
-
 /* A log of 70 good rows; row `bad` (from 1) is replaced by `text`. */
 static void write_log(const char *name, int bad, const char *text) {
     char *log = calloc(1, 70 * 512);

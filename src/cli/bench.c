@@ -7,31 +7,33 @@
 
 #include "cli/bench_cli.h"
 
-static const char help_head[] =
-    "usage: qemb bench OPERATION [options]          one shape\n"
-    "       qemb bench --shapes FILE [options]      each line of FILE: a name, an operation, options\n"
-    "       qemb bench --full FOLDER [options]      FOLDER/shapes/*.txt into FOLDER/results/VERSION/DEVICE.tsv\n\n"
-    "Times an operation from enqueue to finish, after warm-up, with a fresh batch every run.\n\n";
-static const char help_tail[] =
-    "\n"
-    "shape       --tables 1  --rows 1M (or E1,E2,... or kaggle[:SCALE])  --dim 64 (or D1,D2,...)  --mixed  --batch 2048  --bag 20\n"
-    "ids         --alpha 1 (uniform; above 1: Zipf)  --reuse 0  --int32 (else int64)  --weighted  --seed 1\n"
-    "module      --bits 8 (4, 2)  --float  --observer memoryless (moving_average, min_max)  --mode sum (mean, max)\n"
-    "            --arithmetic torch_cpu (torch_cuda, packed)  --layout torch_rowwise (rowwise_half, fbgemm, planar)\n"
-    "packed      --qparams fp32 (bf16, pow2) and --symmetric with planar  --alignment 1 (16) with fbgemm  --output float32 (float16, "
-    "bfloat16)\n"
-    "            --optimizer sgd (adagrad, rowwise_adagrad, sparse_adam, adam, partial_rowwise_adam, lamb, lars_sgd)\n"
-    "timing      --runs N (30, fewer when slow)  --repeat (one batch, hot caches)  --flush MIB (cold caches)\n"
-    "            --compare float|memoryless|pipeline|copy|yardstick   15 pairs or more, in turns; ratio: median of time / time of the "
-    "other\n"
-    "output      --json (one object a line, the picked variant last)  --only TEXT,... (shapes whose name holds one; --full keeps the other "
-    "results)  --device NAME\n"
-    "\n"
-    "GB/s counts the fewest bytes the work must move; share and rows divide by the bandwidth of a copy and of random rows as wide as the\n"
-    "table's, measured in the same run; FBGEMM is GB/s by its byte rule. copy has the reads and writes of packing; yardstick is "
-    "hand-written\n"
-    "AVX-512 on the same memory (D = 16, 64, 128, 256; --int32).\n"
-    "exit codes: 0 done; 1 a measurement failed; 2 wrong command line\n";
+static const char help_head[] = "usage: qemb bench OPERATION [options]       one shape\n"
+                                "       qemb bench --shapes FILE [options]   each line of FILE: a name, an operation, options\n"
+                                "       qemb bench --full FOLDER [options]   FOLDER/shapes/*.txt into FOLDER/results/*/*.tsv\n"
+                                "\n"
+                                "Times an operation from enqueue to finish, after warm-up, with a fresh batch every run.\n"
+                                "\n";
+static const char help_tail[] = "\n"
+                                "shape    --tables 1  --rows 1M (or E1,E2,... or kaggle[:SCALE])  --dim 64 (or D1,D2,...)  --mixed\n"
+                                "         --batch 2048  --bag 20  --mode sum (mean, max)  --weighted\n"
+                                "ids      --alpha 1 (uniform; above 1: Zipf)  --reuse 0  --int32 (else int64)  --seed 1\n"
+                                "module   --bits 8 (4, 2)  --float  --observer memoryless (moving_average, min_max)\n"
+                                "         --arithmetic torch_cpu (torch_cuda, packed)\n"
+                                "         --optimizer sgd (adagrad, rowwise_adagrad, sparse_adam, adam, partial_rowwise_adam, lamb,\n"
+                                "         lars_sgd)\n"
+                                "packed   --layout torch_rowwise (rowwise_half, fbgemm, planar)  --output float32 (float16, bfloat16)\n"
+                                "         planar: --qparams fp32 (bf16, pow2)  --symmetric;  fbgemm: --alignment 1 (16)\n"
+                                "timing   --runs N (30, fewer when slow)  --repeat (one batch, hot caches)  --flush MIB (cold caches)\n"
+                                "         --compare float|memoryless|pipeline|copy|yardstick   15 pairs or more, in turns; ratio:\n"
+                                "         median of time / time of the other. copy has the reads and writes of packing; yardstick is\n"
+                                "         hand-written AVX-512 on the same memory (D = 16, 64, 128, 256; --int32)\n"
+                                "output   --json (one object a line, the picked variant last)  --device NAME\n"
+                                "         --only TEXT,... (shapes whose name holds one; --full keeps the other results)\n"
+                                "\n"
+                                "GB/s counts the fewest bytes the work must move; share and rows divide by the bandwidth of a copy\n"
+                                "and of random rows as wide as the table's, measured in the same run; FBGEMM is GB/s by its rule.\n"
+                                "\n"
+                                "exit codes: 0 done; 1 a measurement failed; 2 wrong command line\n";
 
 static void print_help(void) {
     (void)fputs(help_head, stdout);

@@ -22,11 +22,8 @@ void bench_print_json(const bench_report *report) {
         (void)json_object_set_new(o, "rows_share", json_real(r->rows_share));
         (void)json_object_set_new(o, "fbgemm_gbps", json_real(r->fbgemm_gbps));
         (void)json_object_set_new(o, "items_per_s", json_real(r->items_per_s));
-        (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
-        (void)putchar('\n');
-        json_decref(o);
+        cli_print_object(o, 6);
     }
-    (void)fflush(stdout);
 }
 
 void bench_print_text(const bench_report *report) {

@@ -44,6 +44,12 @@ int cli_choice(const char *text, const char *const *words);
 const char *cli_bold(FILE *stream);
 const char *cli_plain(FILE *stream);
 
+/* Prints a JSON object as one line, at once, and gives it up; reals with so many digits (0: as many as tell one from the next). */
+struct json_t;
+void cli_print_object(struct json_t *object, int digits);
+/* A real for such an object; null where JSON has no word for it (NaN, infinity). */
+struct json_t *cli_number(double value);
+
 /* Bytes as "2.16 GB"; `text` has 24 bytes. */
 const char *cli_size(double bytes, char *text);
 

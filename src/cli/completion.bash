@@ -4,7 +4,7 @@ _qemb() {
     if [ "$COMP_CWORD" = 1 ]; then
         list="$("$program" --help 2>/dev/null | sed -n 's/^  \([a-z][a-z-]*\)  .*/\1/p') --help --version"
     elif [ "$before" = --device ]; then
-        list="reference $("$program" devices --json 2>/dev/null | sed -n 's/.*"selector": *"\([^"]*\)".*/\1/p')"
+        list="$("$program" devices --json 2>/dev/null | sed -n 's/.*"selector": *"\([^"]*\)".*/\1/p')"
     elif [ "${word#-}" != "$word" ]; then
         list=$("$program" "${COMP_WORDS[1]}" --help 2>/dev/null | grep -o -e '--[a-z][a-z0-9_-]*' | sort -u)
     else

@@ -2,38 +2,42 @@
 #include "cli.h"
 
 #include <getopt.h>
+#include <jansson.h>
 #include <qemb/qemb_io.h>
 #include <string.h>
 #include <sys/stat.h>
 
-static const char help[] =
-    "usage: qemb convert IN.safetensors --bits 8|4|2 -o OUT.safetensors [options]\n"
-    "\n"
-    "Packs the embedding tables of a state dict, of PyTorch or of this library, or packs packed tables anew.\n"
-    "\n"
-    "  --bits N            width of a code: 8, 4 or 2\n"
-    "  --layout L          planar (default), torch_rowwise, rowwise_half or fbgemm\n"
-    "  --qparams Q         planar: bf16 (default), fp32, or pow2 (scale a power of two)\n"
-    "  --symmetric         planar: no bias is stored\n"
-    "  --row-alignment N   fbgemm: 1 or 16 bytes\n"
-    "  --method M          minmax (default), greedy, or observer (the file's min_val and max_val, as torch's convert)\n"
-    "  --prefix P          only tables whose keys start with P\n"
-    "  --mode M            sum, mean (default), max or none, where the file does not say\n"
-    "  --padding-idx N     likewise; --max-norm X likewise\n"
-    "  --as-peer           store infinite fp16 scales as PyTorch and FBGEMM do, instead of refusing\n"
-    "  --keep              copy the other tensors too\n"
-    "  --device D          where to pack (`qemb devices`)\n"
-    "  -o FILE             the new file; it appears whole or not at all\n"
-    "\n"
-    "exit codes: 0 done; 1 a file or a row was refused, the sentence says where and why; 2 wrong command line\n";
+static const char help[] = "usage: qemb convert IN.safetensors --bits 8|4|2 -o OUT.safetensors [options]\n"
+                           "\n"
+                           "Packs the embedding tables of a state dict, of PyTorch or of this library, or packs packed tables\n"
+                           "anew.\n"
+                           "\n"
+                           "  --bits N            width of a code: 8, 4 or 2\n"
+                           "  --layout L          planar (default), torch_rowwise, rowwise_half or fbgemm\n"
+                           "  --qparams Q         planar: bf16 (default), fp32, or pow2 (scale a power of two)\n"
+                           "  --symmetric         planar: no bias is stored\n"
+                           "  --row-alignment N   fbgemm: 1 or 16 bytes\n"
+                           "  --method M          minmax (default), greedy, or observer (the file's min_val and max_val, as\n"
+                           "                      torch's convert)\n"
+                           "  --prefix P          only tables whose keys start with P\n"
+                           "  --mode M            sum, mean (default), max or none, where the file does not say\n"
+                           "  --padding-idx N     likewise; --max-norm X likewise\n"
+                           "  --as-peer           store infinite fp16 scales as PyTorch and FBGEMM do, instead of refusing\n"
+                           "  --keep              copy the other tensors too\n"
+                           "  --device D          where to pack (`qemb devices`)\n"
+                           "  --json              the files and their bytes as an object\n"
+                           "  -o FILE             the new file; it appears whole or not at all\n"
+                           "\n"
+                           "exit codes: 0 done; 1 a file or a row was refused, the sentence says where and why;\n"
+                           "            2 wrong command line\n";
 
 typedef struct options {
     const char *in, *out, *device;
     qemb_convert_desc desc;
-    bool has_bits, has_qparams;
+    bool has_bits, has_qparams, json;
 } options;
 
-enum { BITS = 256, LAYOUT, QPARAMS, SYMMETRIC, ALIGNMENT, METHOD, PREFIX, MODE, PADDING, NORM, PEER, KEEP, DEVICE };
+enum { BITS = 256, LAYOUT, QPARAMS, SYMMETRIC, ALIGNMENT, METHOD, PREFIX, MODE, PADDING, NORM, PEER, KEEP, DEVICE, JSON };
 
 static const struct option words[] = {{"bits", required_argument, NULL, BITS},
                                       {"layout", required_argument, NULL, LAYOUT},
@@ -48,6 +52,7 @@ static const struct option words[] = {{"bits", required_argument, NULL, BITS},
                                       {"as-peer", no_argument, NULL, PEER},
                                       {"keep", no_argument, NULL, KEEP},
                                       {"device", required_argument, NULL, DEVICE},
+                                      {"json", no_argument, NULL, JSON},
                                       {"help", no_argument, NULL, 'h'},
                                       {0}};
 
@@ -117,6 +122,9 @@ static int parse(int argc, char **argv, options *o) {
             break;
         case DEVICE:
             o->device = optarg;
+            break;
+        case JSON:
+            o->json = true;
             break;
         case SYMMETRIC:
             o->desc.format.symmetric = true;
@@ -200,10 +208,24 @@ static qemb_status convert(const options *o) {
     return st;
 }
 
-int cli_convert(int argc, char **argv) {
-    options o = {.desc = {.format = {.layout = QEMB_LAYOUT_PLANAR}}};
+static void print(const options *o) {
     struct stat before, after;
     char size[2][24];
+    if (stat(o->in, &before) != 0 || stat(o->out, &after) != 0) {
+        return;
+    }
+    if (o->json) {
+        cli_print_object(json_pack("{s:s, s:s, s:I, s:i, s:s, s:I}", "op", "convert", "file", o->out, "bytes", (json_int_t)after.st_size,
+                                   "bits", (int)o->desc.format.bits, "from", o->in, "from_bytes", (json_int_t)before.st_size),
+                         0);
+        return;
+    }
+    (void)printf("%s: %s, from %s (%.1f %%)\n", o->out, cli_size((double)after.st_size, size[0]), cli_size((double)before.st_size, size[1]),
+                 100.0 * (double)after.st_size / (double)before.st_size);
+}
+
+int cli_convert(int argc, char **argv) {
+    options o = {.desc = {.format = {.layout = QEMB_LAYOUT_PLANAR}}};
     const int code = parse(argc, argv, &o);
     if (code != CLI_DONE) {
         return code < 0 ? (void)fputs(help, stdout), CLI_DONE : code;
@@ -211,9 +233,6 @@ int cli_convert(int argc, char **argv) {
     if (convert(&o) != QEMB_OK) {
         return cli_failed("convert", qemb_last_error());
     }
-    if (stat(o.in, &before) == 0 && stat(o.out, &after) == 0) {
-        (void)printf("%s: %s, from %s (%.1f %%)\n", o.out, cli_size((double)after.st_size, size[0]),
-                     cli_size((double)before.st_size, size[1]), 100.0 * (double)after.st_size / (double)before.st_size);
-    }
+    print(&o);
     return CLI_DONE;
 }

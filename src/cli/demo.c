@@ -8,27 +8,29 @@
 
 #include "cli/demo.h"
 
-static const char help[] =
-    "usage: qemb demo [options]\n"
-    "\n"
-    "Streams a click log in Criteo's format through 26 embedding tables with the cardinalities of the Kaggle set: a float\n"
-    "gather, and the fused quantisation-aware lookup at 8 and 4 bits, over the same tables. Prints the time of each, and\n"
-    "compares a sample of the batches with the reference engine, bit for bit.\n"
-    "\n"
-    "  --log PATH        a train.txt of your own (also gzip); else $QEMB_CRITEO; else a log is generated\n"
-    "  --rows N          rows of it to use (262144 of a generated log, 1048576 of your own)\n"
-    "  --batch N         samples of a batch (2048)\n"
-    "  --dim D           columns of every table (16)\n"
-    "  --scale S         cardinalities times S, 0 < S <= 1 (1, or what fits into memory)\n"
-    "  --observer WORD   memoryless (default), moving_average, min_max\n"
-    "  --device NAME     see `qemb devices`\n"
-    "  --seed N          of weights and log (1)\n"
-    "  --json            one object a variant\n"
-    "  --help            this text\n"
-    "\n"
-    "Bytes are the fewest a batch must move: each row once a lookup, ids, outputs. \"of copy\" divides by the device's copy\n"
-    "bandwidth, measured in the same run.\n"
-    "exit codes: 0 done, every checked bit equal; 1 a bit differs, or something failed; 2 wrong command line\n";
+static const char help[] = "usage: qemb demo [options]\n"
+                           "\n"
+                           "Streams a click log in Criteo's format through 26 embedding tables with the cardinalities of the\n"
+                           "Kaggle set: a float gather, and the fused quantisation-aware lookup at 8 and 4 bits, over the same\n"
+                           "tables. Prints the time of each, and compares a sample of the batches with the reference engine, bit\n"
+                           "for bit.\n"
+                           "\n"
+                           "  --log PATH        a train.txt of your own (also gzip); else $QEMB_CRITEO; else a log is generated\n"
+                           "  --rows N          rows of it to use (262144 of a generated log, 1048576 of your own)\n"
+                           "  --batch N         samples of a batch (2048)\n"
+                           "  --dim D           columns of every table (16)\n"
+                           "  --scale S         cardinalities times S, 0 < S <= 1 (1, or what fits into memory)\n"
+                           "  --observer WORD   memoryless (default), moving_average, min_max\n"
+                           "  --device NAME     see `qemb devices`\n"
+                           "  --seed N          of weights and log (1)\n"
+                           "  --json            one object a variant\n"
+                           "  --help            this text\n"
+                           "\n"
+                           "Bytes are the fewest a batch must move: each row once a lookup, ids, outputs. \"of copy\" divides by\n"
+                           "the device's copy bandwidth, measured in the same run.\n"
+                           "\n"
+                           "exit codes: 0 done, every checked bit equal; 1 a bit differs, or something failed;\n"
+                           "            2 wrong command line\n";
 
 double demo_bytes(const demo *d, const demo_variant *v) {
     const double lookups = (double)(QEMB_CLICK_SPARSE * d->options.batch);
@@ -70,10 +72,8 @@ static void print_json_variant(const demo *d, const demo_variant *v) {
                   "read_rows_per_s", (double)d->rows_read / d->read_seconds, "scale", d->scale, "checked_batches",
                   (json_int_t)d->checked_batches, "checked_values", (json_int_t)d->checked_values, "different", (json_int_t)d->different);
     (void)json_object_update(o, rest);
-    (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
-    (void)putchar('\n');
     json_decref(rest);
-    json_decref(o);
+    cli_print_object(o, 6);
 }
 
 static void print_json(const demo *d) {

@@ -5,17 +5,16 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-static const char help[] =
-    "usage: qemb devices [--json]\n"
-    "\n"
-    "Lists the devices with the word that selects each (for --device and $QEMB_DEVICE); * marks the default.\n"
-    "Each OpenCL device is asked whether its float32 arithmetic is exact: where division is not, integer arithmetic\n"
-    "replaces it and the answers stay the same.\n"
-    "\n"
-    "  --json    one object a line\n"
-    "  --help    this text\n"
-    "\n"
-    "exit codes: 0 done; 1 the list could not be made; 2 wrong command line\n";
+static const char help[] = "usage: qemb devices [--json]\n"
+                           "\n"
+                           "Lists the devices with the word that selects each (for --device and $QEMB_DEVICE); * marks the\n"
+                           "default. Each OpenCL device is asked whether its float32 arithmetic is exact: where division is not,\n"
+                           "integer arithmetic replaces it and the answers stay the same.\n"
+                           "\n"
+                           "  --json    one object a device\n"
+                           "  --help    this text\n"
+                           "\n"
+                           "exit codes: 0 done; 1 the list could not be made or written; 2 wrong command line\n";
 
 static void print_text(const char *selector, const char *name, bool is_default, const qemb_device_report *r, const char *error) {
     char memory[24], allocation[24];
@@ -54,9 +53,7 @@ static void print_json(const char *selector, const char *name, bool is_default, 
         json_decref(rest);
         json_decref(flags);
     }
-    (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    (void)putchar('\n');
-    json_decref(o);
+    cli_print_object(o, 0);
 }
 
 /* The probes need a context; a device that has no use for us says so in its place and the list goes on. */

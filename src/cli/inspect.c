@@ -3,22 +3,23 @@
 #include "cli.h"
 
 #include <getopt.h>
+#include <math.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char help[] =
-    "usage: qemb inspect FILE [--verify] [--json]\n"
-    "\n"
-    "Lists the tensors and texts of a safetensors file, and for every embedding table, float or packed, its layout, the\n"
-    "range of its values, steps or errors of quantisation, and a histogram. Figures come from rows spread over the table\n"
-    "(all of a small one).\n"
-    "\n"
-    "  --verify   read the whole file: its checksum, and every scale, bias and spare bit of packed rows\n"
-    "  --json     one object a line: the file, tensors, tables\n"
-    "\n"
-    "exit codes: 0 done; 1 the file was refused, the sentence says at which byte and why; 2 wrong command line\n";
+static const char help[] = "usage: qemb inspect FILE [--verify] [--json]\n"
+                           "\n"
+                           "Lists the tensors and texts of a safetensors file, and for every embedding table, float or packed,\n"
+                           "its layout, the range of its values, steps or errors of quantisation, and a histogram. Figures come\n"
+                           "from rows spread over the table (all of a small one).\n"
+                           "\n"
+                           "  --verify   read the whole file: its checksum, and every scale, bias and spare bit of packed rows\n"
+                           "  --json     one object a line: the file, tensors, tables\n"
+                           "\n"
+                           "exit codes: 0 done; 1 the file was refused, the sentence says at which byte and why;\n"
+                           "            2 wrong command line\n";
 
 typedef struct inspection {
     const char *path;
@@ -26,12 +27,6 @@ typedef struct inspection {
     qemb_context *ctx; /* the reference engine: files are inspected where there is no device */
     qemb_safetensors *file;
 } inspection;
-
-static void print_object(json_t *o) {
-    (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    (void)putchar('\n');
-    json_decref(o);
-}
 
 static void print_histogram(const inspect_figures *f) {
     enum { BAR = 48 };
@@ -52,13 +47,14 @@ static void print_figures(const inspection *in, const char *kind, const char *na
         for (int i = 0; i < INSPECT_BINS; i++) {
             (void)json_array_append_new(bins, json_integer(f->bins[i]));
         }
-        json_t *figures = json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:o}", "kind", kind, "table", name, "rows",
-                                    (json_int_t)f->rows, "rows_seen", (json_int_t)(f->seen + f->nonfinite), "min", f->low, "max", f->high,
-                                    "rms", f->signal, "mean_range", f->mean_range, "max_range", f->max_range, "constant_rows",
-                                    (json_int_t)f->constant, "nonfinite_rows", (json_int_t)f->nonfinite, "histogram", bins);
+        json_t *figures = json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o}", "kind", kind, "table", name, "rows",
+                                    (json_int_t)f->rows, "rows_seen", (json_int_t)(f->seen + f->nonfinite), "min", cli_number(f->low),
+                                    "max", cli_number(f->high), "rms", cli_number(f->signal), "mean_range", cli_number(f->mean_range),
+                                    "max_range", cli_number(f->max_range), "constant_rows", (json_int_t)f->constant, "nonfinite_rows",
+                                    (json_int_t)f->nonfinite, "histogram", bins);
         (void)json_object_update(figures, o);
         json_decref(o);
-        print_object(figures);
+        cli_print_object(figures, 0);
         return;
     }
     json_decref(o);
@@ -100,13 +96,16 @@ static qemb_status inspect_float(const inspection *in, const qemb_tensor_view *v
     if (st != QEMB_OK) {
         return st;
     }
+    for (int i = 0; i < INSPECT_WIDTHS && f.nonfinite; i++) {
+        f.error[i] = (double)NAN; /* such rows are not packed */
+    }
     if (!in->json) {
         (void)printf("\n%s%s%s: float32, %" PRId64 " x %" PRId64 "\n", cli_bold(stdout), v->name, cli_plain(stdout), v->shape[0],
                      v->shape[1]);
     }
     print_figures(in, "float", v->name, &f,
-                  json_pack("{s:I, s:f, s:f, s:f}", "dim", (json_int_t)v->shape[1], "rms_error_8_bits", f.error[0], "rms_error_4_bits",
-                            f.error[1], "rms_error_2_bits", f.error[2]));
+                  json_pack("{s:I, s:o, s:o, s:o}", "dim", (json_int_t)v->shape[1], "rms_error_8_bits", cli_number(f.error[0]),
+                            "rms_error_4_bits", cli_number(f.error[1]), "rms_error_2_bits", cli_number(f.error[2])));
     if (!in->json) {
         if (f.nonfinite == 0) {
             const double unit = f.signal > 0.0 ? 100.0 / f.signal : 0.0;
@@ -157,10 +156,10 @@ static qemb_status inspect_packed_table(const inspection *in, qemb_packed *packe
             (void)printf("    pruned       %" PRId64 " rows kept\n", d.num_rows);
         }
     }
-    json_t *o = json_pack("{s:I, s:i, s:s, s:s, s:b, s:I, s:I, s:f, s:f}", "dim", (json_int_t)d.embedding_dim, "bits", (int)d.format.bits,
+    json_t *o = json_pack("{s:I, s:i, s:s, s:s, s:b, s:I, s:I, s:o, s:o}", "dim", (json_int_t)d.embedding_dim, "bits", (int)d.format.bits,
                           "layout", layouts[d.format.layout], "qparams", planar ? qparams[d.format.qparams] : "row", "symmetric",
                           d.format.symmetric, "packed_rows", (json_int_t)d.num_rows, "bytes", (json_int_t)bytes, "mean_error_bound",
-                          f.mean_range / codes / 2.0, "max_error_bound", f.max_range / codes / 2.0);
+                          cli_number(f.mean_range / codes / 2.0), "max_error_bound", cli_number(f.max_range / codes / 2.0));
     print_figures(in, "packed", d.name, &f, o);
     if (!in->json) {
         (void)printf(
@@ -211,8 +210,10 @@ static void print_tensor(const inspection *in, const qemb_tensor_view *v) {
         (void)json_array_append_new(numbers, json_integer(v->shape[i]));
     }
     if (in->json) {
-        print_object(json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "kind", "tensor", "name", v->name, "dtype", qemb_file_dtype_name(v->dtype),
-                               "shape", numbers, "bytes", (json_int_t)v->bytes, "offset", (json_int_t)v->offset));
+        cli_print_object(json_pack("{s:s, s:s, s:s, s:o, s:I, s:I}", "kind", "tensor", "name", v->name, "dtype",
+                                   qemb_file_dtype_name(v->dtype), "shape", numbers, "bytes", (json_int_t)v->bytes, "offset",
+                                   (json_int_t)v->offset),
+                         0);
         return;
     }
     json_decref(numbers);
@@ -226,8 +227,9 @@ static qemb_status list(const inspection *in) {
     const int64_t texts = qemb_safetensors_metadata_count(in->file);
     const char *sum = qemb_safetensors_metadata(in->file, QEMB_FILE_CHECKSUM_KEY);
     if (in->json) {
-        print_object(json_pack("{s:s, s:s, s:I, s:I, s:s?, s:b}", "kind", "file", "path", in->path, "tensors", (json_int_t)tensors, "texts",
-                               (json_int_t)texts, "checksum", sum, "verified", in->verify && sum));
+        cli_print_object(json_pack("{s:s, s:s, s:I, s:I, s:s?, s:b}", "kind", "file", "path", in->path, "tensors", (json_int_t)tensors,
+                                   "texts", (json_int_t)texts, "checksum", sum, "verified", in->verify && sum),
+                         0);
     } else {
         (void)printf("%s%s%s: %" PRId64 " tensors, %" PRId64 " texts, checksum %s%s\n", cli_bold(stdout), in->path, cli_plain(stdout),
                      tensors, texts, sum ? sum : "none", in->verify && sum ? " verified" : "");
@@ -244,7 +246,7 @@ static qemb_status list(const inspection *in) {
         const char *text = NULL;
         st = qemb_safetensors_metadata_at(in->file, i, &key, &text);
         if (st == QEMB_OK && in->json) {
-            print_object(json_pack("{s:s, s:s, s:s}", "kind", "text", "key", key, "text", text));
+            cli_print_object(json_pack("{s:s, s:s, s:s}", "kind", "text", "key", key, "text", text), 0);
         } else if (st == QEMB_OK) {
             (void)printf("  text %s: %.200s\n", key, text);
         }

@@ -3,29 +3,29 @@
 
 #include <string.h>
 
-static const char help[] =
-    "usage: qemb ladder --synthetic N | --from FILE [options]\n"
-    "\n"
-    "How good is each way to quantise embedding tables? Trains and converts models on the same planted rows, from the same\n"
-    "initial weights, in the same order, once for each of three seeds, and scores what would be served on N other rows:\n"
-    "  float                              the float model\n"
-    "  QAT, 8 4 2 bits                    trained through fake quantisation, a range a row\n"
-    "  DQRM, 8 4 2 bits                   trained with one scale a table, renewed every 200 steps\n"
-    "  min/max, greedy; a row, a table    the float model, converted after training, 8 4 2 bits\n"
-    "One table: AUC and log loss, the difference from float with its standard error over the seeds (paired), bytes of the\n"
-    "tables, training time against float, and the AUC that conversion loses.\n"
-    "\n"
-    "  --seeds N           (3)   --seed N   the first (1)\n"
-    "  --test-rows N       rows to score on (as many as to train on)\n"
-    "  --bottom 64-32  --top 128-64   layers, here smaller than those of `qemb train`, for time; others as there:\n"
-    "  --optimizer adagrad  --lr 0.02  --batch 512   what teaches most in one epoch of a million rows\n"
-    "  --dim D  --scale S  --tables N  --interaction WORD\n"
-    "  --picture FILE      AUC by bits as SVG; needs gnuplot\n"
-    "  --device NAME       see `qemb devices`\n"
-    "  --json              one object a method and seed instead of the table, as soon as it is known\n"
-    "  --from FILE         such objects of earlier runs: their table and picture, nothing is trained\n"
-    "\n"
-    "exit codes: 0 done; 1 something failed; 2 wrong command line\n";
+static const char help[] = "usage: qemb ladder --synthetic N | --from FILE [options]\n"
+                           "\n"
+                           "How good is each way to quantise embedding tables? Trains and converts models on the same planted\n"
+                           "rows, from the same initial weights, in the same order, once for each of three seeds, and scores\n"
+                           "what would be served on N other rows:\n"
+                           "  float                              the float model\n"
+                           "  QAT, 8 4 2 bits                    trained through fake quantisation, a range a row\n"
+                           "  DQRM, 8 4 2 bits                   trained with one scale a table, renewed every 200 steps\n"
+                           "  min/max, greedy; a row, a table    the float model, converted after training, 8 4 2 bits\n"
+                           "One table: AUC and log loss, the difference from float with its standard error over the seeds\n"
+                           "(paired), bytes of the tables, training time against float, and the AUC that conversion loses.\n"
+                           "\n"
+                           "  --seeds N           how many (3)   --seed N   the first (1)\n"
+                           "  --test-rows N       rows to score on (as many as to train on)\n"
+                           "  --bottom 64-32  --top 128-64   layers, here smaller than those of `qemb train`, for time\n"
+                           "  --optimizer adagrad  --lr 0.02  --batch 512   what teaches most in one epoch of a million rows\n"
+                           "  --dim D  --scale S  --tables N  --interaction WORD   as for `qemb train`\n"
+                           "  --picture FILE      AUC by bits as SVG; needs gnuplot\n"
+                           "  --device NAME       see `qemb devices`\n"
+                           "  --json              one object a method and seed instead of the table, as soon as it is known\n"
+                           "  --from FILE         such objects of earlier runs: their table and picture, nothing is trained\n"
+                           "\n"
+                           "exit codes: 0 done; 1 something failed; 2 wrong command line\n";
 
 /* Float first: every model of bits 32 below is the same one, and is trained once. */
 /* clang-format off */

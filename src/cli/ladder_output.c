@@ -29,15 +29,12 @@ double ladder_mean(const ladder *l, int method, size_t offset, bool paired, doub
 void ladder_print_seed(const ladder *l, int method, int seed) {
     const ladder_method *m = &l->methods[method];
     const ladder_result *r = &l->result[method][seed];
-    json_t *o =
-        json_pack("{s:s, s:s, s:i, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I, s:I}", "op", "ladder", "method", m->family, "bits",
-                  (int)m->bits, "seed", (json_int_t)l->options.config.seed + seed, "auc", r->auc, "log_loss", r->log_loss, "drop", r->drop,
-                  "bytes", (json_int_t)r->bytes, "seconds", r->seconds, "tables_ms", r->tables_ms, "layers_ms", r->layers_ms, "best_auc",
-                  l->best_auc[seed], "rows", (json_int_t)l->options.data.synthetic, "test_rows", (json_int_t)l->test_rows);
-    (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9));
-    (void)putchar('\n');
-    (void)fflush(stdout);
-    json_decref(o);
+    json_t *o = json_pack("{s:s, s:s, s:i, s:I, s:o, s:o, s:o, s:I, s:f, s:f, s:f, s:f, s:I, s:I}", "op", "ladder", "method", m->family,
+                          "bits", (int)m->bits, "seed", (json_int_t)l->options.config.seed + seed, "auc", cli_number(r->auc), "log_loss",
+                          cli_number(r->log_loss), "drop", cli_number(r->drop), "bytes", (json_int_t)r->bytes, "seconds", r->seconds,
+                          "tables_ms", r->tables_ms, "layers_ms", r->layers_ms, "best_auc", l->best_auc[seed], "rows",
+                          (json_int_t)l->options.data.synthetic, "test_rows", (json_int_t)l->test_rows);
+    cli_print_object(o, 9);
 }
 
 static int method_index(const ladder *l, const char *family, int64_t bits) {

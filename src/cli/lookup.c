@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include <getopt.h>
+#include <math.h>
 #include <qemb/qemb_io.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@ static const char help[] = "usage: qemb lookup FILE --indices 1,2,3 [--table T] 
                            "  --weights LIST   a weight for each index (tables of mode sum)\n"
                            "  --prefix P       of the packed tables, or of the state dict's keys\n"
                            "  --device D       where to look up (default: the reference engine)\n"
-                           "  --json           an array a line\n"
+                           "  --json           an array a line; null stands for what is no number\n"
                            "\n"
                            "exit codes: 0 done; 1 the file, an index or an offset was refused; 2 wrong command line\n";
 
@@ -120,7 +121,8 @@ static int parse(int argc, char **argv, lookup *o) {
 
 static void print_row(const lookup *o, const float *row, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
-        (void)printf("%s%.9g", i ? o->json ? ", " : " " : o->json ? "[" : "", (double)row[i]);
+        (void)fputs(i ? o->json ? ", " : " " : o->json ? "[" : "", stdout);
+        (void)(o->json && !isfinite(row[i]) ? fputs("null", stdout) : printf("%.9g", (double)row[i]));
     }
     (void)fputs(o->json ? "]\n" : "\n", stdout);
 }

@@ -43,7 +43,8 @@ int main(int argc, char **argv) {
         if (strcmp(word, commands[i].name) == 0) {
             int code = commands[i].run(argc - 1, argv + 1);
             /* Results that did not reach their reader are a failure, a full disk for example. */
-            return fflush(stdout) == 0 || code != CLI_DONE ? code : cli_failed(word, "the output could not be written");
+            return (fflush(stdout) == 0 && !ferror(stdout)) || code != CLI_DONE ? code
+                                                                                : cli_failed(word, "the output could not be written");
         }
     }
     return cli_usage("", "unknown command \"%s\"", word);

@@ -4,20 +4,21 @@
 #include "cli/dlrm_cli.h"
 #include "dlrm/save.h"
 
-static const char help[] =
-    "usage: qemb serve-check FILE --data FILE | --synthetic N [options]\n"
-    "\n"
-    "Opens FILE, the converted model that `qemb train --save X` left as X.packed, scores the test part with its packed tables,\n"
-    "and compares every prediction with those of the trained model X beside it. A model trained quantised (method qat or\n"
-    "per-table) differs in none; one converted after training (ptq) differs, and the exit code says so.\n"
-    "\n"
-    "  --data FILE, --synthetic N   what the model was trained on: the test part of it is scored\n"
-    "  --faults WORD       refuse (default) or skip, as for `qemb train`\n"
-    "  --predictions FILE  of the packed tables, an npy array [2][rows]: predictions, labels\n"
-    "  --device NAME       see `qemb devices`\n"
-    "  --json              one object\n"
-    "\n"
-    "exit codes: 0 done, no prediction differs; 1 some differ, or something failed; 2 wrong command line\n";
+static const char help[] = "usage: qemb serve-check FILE --data FILE | --synthetic N [options]\n"
+                           "\n"
+                           "Opens FILE, the converted model that `qemb train --save X` left as X.packed, scores the test part\n"
+                           "with its packed tables, and compares every prediction with those of the trained model X beside it.\n"
+                           "A model trained quantised (method qat or per-table) differs in none; one converted after training\n"
+                           "(ptq) differs, and the exit code says so.\n"
+                           "\n"
+                           "  --data FILE, --synthetic N   what the model was trained on: the test part of it is scored\n"
+                           "  --faults WORD       refuse (default) or skip, as for `qemb train`\n"
+                           "  --predictions FILE  of the packed tables, an npy array [2][rows]: predictions, labels\n"
+                           "  --device NAME       see `qemb devices`\n"
+                           "  --json              one object\n"
+                           "\n"
+                           "exit codes: 0 done, no prediction differs; 1 some differ, or something failed;\n"
+                           "            2 wrong command line\n";
 
 typedef struct serve_run {
     dlrm_cli options;
@@ -88,13 +89,12 @@ static void print(const serve_run *r) {
         (void)printf("differ   %lld of %lld\n", (long long)r->different, (long long)r->packed.rows);
         return;
     }
-    json_t *o = json_pack("{s:s, s:i, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:I, s:I}", "op", "serve-check", "bits",
-                          (int)r->options.config.bits, "method", dlrm_method_name(r->options.config.method), "auc", s->auc, "log_loss",
-                          s->log_loss, "accuracy", s->accuracy, "rows_per_s", speed, "packed_bytes", (json_int_t)r->bytes, "open_seconds",
-                          r->open_seconds, "different", (json_int_t)r->different, "rows", (json_int_t)r->packed.rows);
-    (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    (void)putchar('\n');
-    json_decref(o);
+    json_t *o =
+        json_pack("{s:s, s:i, s:s, s:o, s:o, s:f, s:f, s:I, s:f, s:I, s:I}", "op", "serve-check", "bits", (int)r->options.config.bits,
+                  "method", dlrm_method_name(r->options.config.method), "auc", cli_number(s->auc), "log_loss", cli_number(s->log_loss),
+                  "accuracy", s->accuracy, "rows_per_s", speed, "packed_bytes", (json_int_t)r->bytes, "open_seconds", r->open_seconds,
+                  "different", (json_int_t)r->different, "rows", (json_int_t)r->packed.rows);
+    cli_print_object(o, 0);
 }
 
 int cli_serve_check(int argc, char **argv) {

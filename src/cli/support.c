@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -84,6 +85,17 @@ const char *cli_bold(FILE *stream) {
 
 const char *cli_plain(FILE *stream) {
     return colour(stream) ? "\033[0m" : "";
+}
+
+void cli_print_object(json_t *object, int digits) {
+    (void)json_dumpf(object, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION((size_t)digits));
+    (void)putchar('\n');
+    (void)fflush(stdout);
+    json_decref(object);
+}
+
+json_t *cli_number(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 const char *cli_size(double bytes, char *text) {

@@ -5,30 +5,33 @@
 #include "cli/dlrm_cli.h"
 #include "dlrm/save.h"
 
-static const char help[] =
-    "usage: qemb train --data FILE | --synthetic N [options]\n"
-    "\n"
-    "Trains a DLRM (13 counts, 26 embedding tables) to predict clicks, scores it on the test part after every epoch, converts\n"
-    "its tables to packed rows and scores those. FILE is Criteo's train.txt (also gzip), or the MLPerf loader's 40 x int32;\n"
-    "six days of seven are trained on. --synthetic plants N rows and N more to test on, whose best possible score is known.\n"
-    "\n"
-    "  --bits 32|8|4|2     of the tables (32: float)\n"
-    "  --method WORD       qat (default): trained quantised; ptq, ptq-greedy: trained in float, converted by minimum and\n"
-    "                      maximum, or by a greedy search; per-table: DQRM's, one scale a table, renewed every 200 steps\n"
-    "  --epochs N (1)   --batch N (128)   --optimizer sgd|adagrad   --lr X (0.1; adagrad 0.01)   --seed N (1)\n"
-    "  --dim D (16)  --bottom 512-256-64  --top 512-256  --interaction dot|cat  --tables N (26)   the model's shape\n"
-    "  --scale S           table sizes: Kaggle's times S (1; planted rows: as many rows an id as in Kaggle's log)\n"
-    "  --test-rows N       planted rows to test on\n"
-    "  --ids WORD          modulo (default), first-seen\n"
-    "  --faults WORD       refuse (default): a row that does not parse ends the run; skip: it is left out, counted, named\n"
-    "  --save FILE         after every epoch and on Ctrl-C; converted tables go to FILE.packed\n"
-    "  --save-every N      also after every N rows\n"
-    "  --resume FILE       goes on from a saved run, with the same data: the end is the same, bit for bit\n"
-    "  --predictions FILE  of the test part, an npy array [2][rows]: predictions, labels\n"
-    "  --device NAME       see `qemb devices`; reference: the tables on the reference engine, the layers on OpenCL\n"
-    "  --json              one object an epoch, one at the end\n"
-    "\n"
-    "exit codes: 0 done; 1 something failed, or stopped by Ctrl-C; 2 wrong command line\n";
+static const char help[] = "usage: qemb train --data FILE | --synthetic N [options]\n"
+                           "\n"
+                           "Trains a DLRM (13 counts, 26 embedding tables) to predict clicks, scores it on the test part after\n"
+                           "every epoch, converts its tables to packed rows and scores those. FILE is Criteo's train.txt (also\n"
+                           "gzip), or the MLPerf loader's 40 x int32; six days of seven are trained on. --synthetic plants N\n"
+                           "rows and N more to test on, whose best possible score is known.\n"
+                           "\n"
+                           "  --bits 32|8|4|2     of the tables (32: float)\n"
+                           "  --method WORD       qat (default): trained quantised; ptq, ptq-greedy: trained in float,\n"
+                           "                      converted by minimum and maximum, or by a greedy search;\n"
+                           "                      per-table: DQRM's, one scale a table, renewed every 200 steps\n"
+                           "  --epochs N (1)   --batch N (128)   --seed N (1)\n"
+                           "  --optimizer sgd|adagrad   --lr X (0.1; adagrad 0.01)\n"
+                           "  --dim D (16)   --bottom 512-256-64   --top 512-256   --interaction dot|cat   --tables N (26)\n"
+                           "  --scale S           table sizes: Kaggle's times S (1; planted rows: as many rows an id as there)\n"
+                           "  --test-rows N       planted rows to test on\n"
+                           "  --ids WORD          modulo (default), first-seen\n"
+                           "  --faults WORD       of a row that does not parse: refuse (default) ends the run; skip leaves it\n"
+                           "                      out, counts and names it\n"
+                           "  --save FILE         after every epoch and on Ctrl-C; converted tables go to FILE.packed\n"
+                           "  --save-every N      also after every N rows\n"
+                           "  --resume FILE       goes on from a saved run, with the same data: the end is the same, bit for bit\n"
+                           "  --predictions FILE  of the test part, an npy array [2][rows]: predictions, labels\n"
+                           "  --device NAME       see `qemb devices`; reference: the tables there, the layers on OpenCL\n"
+                           "  --json              one object an epoch, one at the end\n"
+                           "\n"
+                           "exit codes: 0 done; 1 something failed, or stopped by Ctrl-C; 2 wrong command line\n";
 
 typedef struct train_run {
     dlrm_cli options;
@@ -79,14 +82,11 @@ static void print_epoch(const train_run *r, double loss, double speed) {
         (void)printf("%5lld %10.0f %10.5f %10.5f %10.5f %10.5f\n", (long long)r->position.epoch, speed, loss, s->auc, s->log_loss,
                      s->accuracy);
     } else {
-        json_t *o = json_pack("{s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:I}", "op", "train", "epoch", (json_int_t)r->position.epoch,
-                              "rows_per_s", speed, "loss", loss, "auc", s->auc, "log_loss", s->log_loss, "accuracy", s->accuracy,
-                              "test_rows", (json_int_t)s->rows);
-        (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-        (void)putchar('\n');
-        json_decref(o);
+        json_t *o = json_pack("{s:s, s:I, s:f, s:o, s:o, s:o, s:f, s:I}", "op", "train", "epoch", (json_int_t)r->position.epoch,
+                              "rows_per_s", speed, "loss", cli_number(loss), "auc", cli_number(s->auc), "log_loss", cli_number(s->log_loss),
+                              "accuracy", s->accuracy, "test_rows", (json_int_t)s->rows);
+        cli_print_object(o, 0);
     }
-    (void)fflush(stdout);
 }
 
 /* What the whole run gave; packed NULL for float tables. */
@@ -104,13 +104,14 @@ static void print_end(const train_run *r, const dlrm_score *packed, int64_t byte
         }
         return;
     }
-    json_t *o = json_pack("{s:s, s:i, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "op", "trained", "bits", (int)r->model->config.bits,
+    json_t *o = json_pack("{s:s, s:i, s:s, s:I, s:o, s:o, s:f, s:f, s:f, s:f, s:f}", "op", "trained", "bits", (int)r->model->config.bits,
                           "method", dlrm_method_name(r->model->config.method), "seed", (json_int_t)r->model->config.seed, "auc",
-                          r->score.auc, "log_loss", r->score.log_loss, "tables_ms", tables, "layers_ms", layers, "tables_best_ms",
-                          1e3 * t->tables_best, "layers_best_ms", 1e3 * t->layers_best, "seconds", r->model->seconds);
+                          cli_number(r->score.auc), "log_loss", cli_number(r->score.log_loss), "tables_ms", tables, "layers_ms", layers,
+                          "tables_best_ms", 1e3 * t->tables_best, "layers_best_ms", 1e3 * t->layers_best, "seconds", r->model->seconds);
     if (packed) {
-        json_t *rest = json_pack("{s:I, s:f, s:f, s:I, s:I}", "packed_bytes", (json_int_t)bytes, "packed_auc", packed->auc,
-                                 "packed_log_loss", packed->log_loss, "different", (json_int_t)different, "rows", (json_int_t)packed->rows);
+        json_t *rest = json_pack("{s:I, s:o, s:o, s:I, s:I}", "packed_bytes", (json_int_t)bytes, "packed_auc", cli_number(packed->auc),
+                                 "packed_log_loss", cli_number(packed->log_loss), "different", (json_int_t)different, "rows",
+                                 (json_int_t)packed->rows);
         (void)json_object_update(o, rest);
         json_decref(rest);
     }
@@ -118,9 +119,7 @@ static void print_end(const train_run *r, const dlrm_score *packed, int64_t byte
         (void)json_object_set_new(o, "best_auc", json_real(r->data->best.auc));
         (void)json_object_set_new(o, "best_log_loss", json_real(r->data->best.log_loss));
     }
-    (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    (void)putchar('\n');
-    json_decref(o);
+    cli_print_object(o, 0);
 }
 
 /* ---- the run ------------------------------------------------------------------------------------------------------------- */

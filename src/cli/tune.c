@@ -6,6 +6,7 @@
  * 2 % better: noise does not move the choice. */
 #include <errno.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,16 +16,20 @@
 enum { MAX_LINES = 200, LINE = 256, NAME = 64, MAX_CHOICES = 64, MAX_ROUNDS = 64 };
 static const double better = 0.98;
 
-static const char help[] =
-    "usage: qemb tune [--quick] [--shape 'OPERATION options of qemb bench']... [--shapes FILE] [-o FILE] [--device NAME]\n\n"
-    "Measures the variants of every kernel and their knobs on this device, and writes the fastest to the file that the library reads:\n"
-    "$QEMB_TUNE, else $XDG_CONFIG_HOME/qemb/DEVICE.tune, else ~/.config/qemb/DEVICE.tune. No result changes by a bit.\n\n"
-    "  --quick          three small shapes, fewer runs: about a minute\n"
-    "  --shape WORDS    this shape instead of the built-in ones; may be given several times\n"
-    "  --shapes FILE    the shapes of a file (bench/shapes/*.txt)\n"
-    "  -o FILE          where to write; - for standard output\n"
-    "  --device NAME    as in QEMB_DEVICE\n\n"
-    "exit codes: 0 done; 1 a measurement failed; 2 wrong command line\n";
+static const char help[] = "usage: qemb tune [--quick] [--shape 'OPERATION options of qemb bench']... [options]\n"
+                           "\n"
+                           "Measures the variants of every kernel and their knobs on this device, and writes the fastest to the\n"
+                           "file that the library reads: $QEMB_TUNE, else $XDG_CONFIG_HOME/qemb/DEVICE.tune, else\n"
+                           "~/.config/qemb/DEVICE.tune. No result changes by a bit.\n"
+                           "\n"
+                           "  --quick          three small shapes, fewer runs: about a minute\n"
+                           "  --shape WORDS    this shape instead of the built-in ones; may be given several times\n"
+                           "  --shapes FILE    the shapes of a file (bench/shapes/*.txt)\n"
+                           "  -o FILE          where to write; - for standard output\n"
+                           "  --device NAME    as in QEMB_DEVICE\n"
+                           "  --json           one object a choice, then one that names the file\n"
+                           "\n"
+                           "exit codes: 0 done; 1 a measurement failed; 2 wrong command line\n";
 
 static const char *const quick_shapes[] = {"forward --rows 200k --dim 64", "sort --rows 1M", "step --rows 200k --dim 16 --batch 512", NULL};
 static const char *const full_shapes[] = {"forward --rows 4M --dim 16",
@@ -50,7 +55,7 @@ typedef struct tuner {
     const char *output, *device, *shapes_file;
     const char *shape[MAX_LINES];
     int num_shapes, rounds;
-    bool quick;
+    bool quick, json;
     char line[MAX_LINES][LINE]; /* of the file */
     int num_lines, at;
     char device_name[128];
@@ -247,6 +252,34 @@ static void make_folders(const char *path) {
     }
 }
 
+/* A line of the file as an object: "STEM KEY=N ... variant=NAME[:KNOB=N...]". */
+static json_t *choice_of(const char *line) {
+    char copy[LINE], *rest = copy;
+    (void)snprintf(copy, sizeof copy, "%s", line);
+    json_t *o = json_pack("{s:s, s:s}", "op", "tune", "stem", strsep(&rest, " "));
+    for (char *word; (word = strsep(&rest, " ")) != NULL;) {
+        char *value = strchr(word, '=');
+        if (value) {
+            char *end = NULL;
+            *value++ = 0;
+            const long long n = strtoll(value, &end, 10);
+            (void)json_object_set_new(o, word, *value && !*end ? json_integer(n) : json_string(value));
+        }
+    }
+    return o;
+}
+
+static void print_choices(const tuner *t, const char *path) {
+    if (!t->json) {
+        (void)printf("%d choices in %s\n", t->num_lines, path);
+        return;
+    }
+    for (int i = 0; i < t->num_lines; i++) {
+        cli_print_object(choice_of(t->line[i]), 0);
+    }
+    cli_print_object(json_pack("{s:s, s:s, s:s, s:i}", "op", "tuned", "device", t->device_name, "file", path, "choices", t->num_lines), 0);
+}
+
 static int write_file(const tuner *t) {
     char path[1024], temporary[1040];
     FILE *file = stdout;
@@ -275,7 +308,7 @@ static int write_file(const tuner *t) {
             (void)remove(temporary);
             return cli_failed("tune", "the file could not be written");
         }
-        (void)printf("%d choices in %s\n", t->num_lines, path);
+        print_choices(t, path);
     }
     return CLI_DONE;
 }
@@ -299,9 +332,13 @@ static bool read_shapes(tuner *t, char **text) {
 }
 
 static int parse(int argc, char **argv, tuner *t) {
-    static const struct option options[] = {{"quick", no_argument, NULL, 'q'},        {"shape", required_argument, NULL, 's'},
-                                            {"shapes", required_argument, NULL, 'f'}, {"device", required_argument, NULL, 'd'},
-                                            {"help", no_argument, NULL, 'h'},         {0}};
+    static const struct option options[] = {{"quick", no_argument, NULL, 'q'},
+                                            {"shape", required_argument, NULL, 's'},
+                                            {"shapes", required_argument, NULL, 'f'},
+                                            {"device", required_argument, NULL, 'd'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     opterr = 0;
     optind = 0;
     for (int code; (code = getopt_long(argc, argv, ":o:h", options, NULL)) != -1;) {
@@ -324,12 +361,18 @@ static int parse(int argc, char **argv, tuner *t) {
         case 'o':
             t->output = optarg;
             break;
+        case 'j':
+            t->json = true;
+            break;
         case 'h':
             (void)fputs(help, stdout);
             return -1;
         default:
             return cli_bad_option("tune", argv, code);
         }
+    }
+    if (t->json && t->output && strcmp(t->output, "-") == 0) {
+        return cli_usage("tune", "--json and -o - both want standard output: give a file to -o");
     }
     return optind < argc ? cli_usage("tune", "unexpected \"%s\"", argv[optind]) : CLI_DONE;
 }
