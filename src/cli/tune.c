@@ -321,8 +321,13 @@ static bool read_shapes(tuner *t, char **text) {
         return false;
     }
     *text = bench_alloc(BYTES + 1, 1);
-    (void)fread(*text, 1, BYTES, file);
+    const size_t got = fread(*text, 1, BYTES + 1, file);
+    const bool whole = !ferror(file) && got <= BYTES;
     (void)fclose(file);
+    if (!whole) {
+        return false;
+    }
+    (*text)[got] = '\0';
     for (char *rest = *text, *line; (line = strsep(&rest, "\n")) != NULL;) {
         if (*line && *line != '#' && t->num_shapes < MAX_LINES) {
             t->shape[t->num_shapes++] = line;
