@@ -9,6 +9,15 @@ void bag_pocl_devices(void) {
     cr_assert_eq(setenv("POCL_DEVICES", "pthread basic", 1), 0);
 }
 
+/* PoCL up to 3.1 calls its devices basic and pthread, later ones call them cpu-minimal and cpu; all number the one before the other. */
+static const char *device_name(const char *device) {
+    const char *listed = getenv("POCL_DEVICES");
+    if (strcmp(device, "pthread") == 0) {
+        return listed && strchr(listed, ' ') ? "opencl:0:1" : "opencl:0:0";
+    }
+    return strcmp(device, "basic") == 0 ? "opencl:0:0" : device;
+}
+
 static void knob(const char *name, const char *value) {
     cr_assert_eq(value ? setenv(name, value, 1) : unsetenv(name), 0);
 }
@@ -18,7 +27,7 @@ qemb_context *bag_context(const bag_engine *engine) {
     knob("QEMB_FAMILY", engine->family);
     knob("QEMB_LOCAL_SIZE", engine->local);
     knob("QEMB_MAX_ALLOCATION", engine->allocation);
-    qemb_status st = qemb_context_create(engine->device, &ctx);
+    qemb_status st = qemb_context_create(device_name(engine->device), &ctx);
     knob("QEMB_FAMILY", NULL);
     knob("QEMB_LOCAL_SIZE", NULL);
     knob("QEMB_MAX_ALLOCATION", NULL);
