@@ -237,7 +237,10 @@ void bench_world_destroy(bench_world *w) {
 /* The module of a form: the base, or one over the same memory. *owned is what the caller must destroy. */
 qemb_status bench_world_module(bench_world *w, bench_form form, qemb_embedding_bag **bag, qemb_embedding_bag **owned) {
     qemb_status st = QEMB_OK;
-    qemb_qconfig q = bench_qconfig(w->options);
+    bench_options quantised =
+        *w->options; /* with --float too: a float lookup beside the whole-table pipeline is what no other lookup can beat */
+    quantised.is_float = false;
+    qemb_qconfig q = bench_qconfig(&quantised);
     *owned = NULL;
     if (form == BENCH_FLOAT) {
         st = qemb_embedding_bag_to_float(w->base, owned);
