@@ -8,20 +8,24 @@
  *   counts[4]        U, V, P, 0
  *
  * Method   A bucket is a table, or 1/2^split of one by the highest bits of its row number. Within a bucket a lookup is one word,
- *          low bits of the index above the position, sorted by LSD radix passes over exactly those bits; all digits are counted in
- *          one pass, digits that are equal everywhere are skipped. A bucket is one work-item's, so the worst skew costs what one core
- *          sorts. Features of a batch come one after another, so buckets that are whole tables (split 0) need no pass to be formed.
- * Launches row_sort_tables, row_sort_emit: split 0, or few buckets, each of which reads all lookups of its table; alone: row_sort_tables by one
- *          work-item does both. Else row_sort_count and
+ *          low bits of the index above the position. One work-item alone splits a table again by its highest bits, straight from the
+ *          indices, so that the words of a slice stay in the first-level cache while LSD radix passes sort them (two work-items gain
+ *          nothing by it); all digits of a slice are counted in one pass, digits that are equal everywhere are skipped. A bucket is one
+ *          work-item's, so the worst skew costs what one core sorts. Features of a batch come one after another, so buckets that are whole tables (split 0) need no pass to be
+ *          formed.
+ * Launches row_sort_tables, row_sort_emit: split 0; alone: one work-item of row_sort_tables does both, slice by slice. Else row_sort_count and
  *          row_sort_partition (one work-item a chunk of positions), row_sort_buckets, row_sort_emit
  * Mapping  local size 1; no barrier, no local memory, no atomics; work-item i takes buckets i, i + n, ... and two blocks of scratch that
- *          stay in its core's cache: passes run between them, so a bucket's memory is written once, sorted
- * Moves    about 72 N bytes
+ *          stay in its core's cache: passes run between them, so a bucket's memory is written once, sorted; alone: never
+ * Moves    about 72 N bytes; alone 36 N
  * Knobs    BLOCK: words of a scratch block; row_sort_head.cl */
 #ifndef BLOCK
 #error "BLOCK is set by src/opencl/row_sort.c"
 #endif
-#define WIDEST 11 /* bits of a digit: 2^11 counters and as many open cache lines still fit the first and second level */
+#define WIDEST         11  /* bits of a digit: 2^11 counters and as many open cache lines still fit the first and second level */
+#define MOST_PASSES    5
+#define SLICE          512 /* words that a slice should have: 41 thousand keys took 182 to 197 us with 320 to 1280, 290 with 80 */
+#define MAX_SLICE_BITS 8
 
 typedef struct sort_bucket {
     uint begin, count, runs, parts; /* in words; runs and parts are those of the sorted bucket */
@@ -35,11 +39,26 @@ static inline uint low_bits(__global const q_table *t, const int split) {
     return (uint)max((int)bits_of((ulong)t->rows) - split, 0);
 }
 
-/* Digits as wide as n words pay for: clearing and summing the counters must not cost more than a pass. */
+/* Digits as wide as n words pay for: a pass costs about 3 steps a word and 3 for two counters. */
 static inline uint digit_bits(const uint n, const uint bits) {
-    const uint widest = n < 128 ? 5 : n < 512 ? 6 : n < 1536 ? 8 : n < 6000 ? 9 : WIDEST;
-    const uint passes = (bits + widest - 1) / widest;
-    return passes ? (bits + passes - 1) / passes : 0;
+    uint best = 0;
+    ulong least = ~(ulong)0;
+    for (uint passes = (bits + WIDEST - 1) / WIDEST; passes > 0 && passes <= MOST_PASSES; passes++) {
+        const uint width = (bits + passes - 1) / passes;
+        const ulong cost = (ulong)passes * (6 * (ulong)n + (3u << width));
+        best = cost < least ? width : best;
+        least = cost < least ? cost : least;
+    }
+    return best;
+}
+
+/* By how many bits a whole table of n lookups is split into slices. */
+static inline uint slice_bits(const uint n, const uint bits) {
+    uint top = 0;
+    while (top < MAX_SLICE_BITS && top < bits && n >> top > SLICE) {
+        top++;
+    }
+    return top;
 }
 
 static inline void count_digits(__global const ulong *from, const uint n, const uint width, const uint passes, uint *count) {
@@ -71,8 +90,10 @@ static inline void count_digits(__global const ulong *from, const uint n, const 
     }
 }
 
-/* Sorts n words of `from` into `to` by their high halves; x and y are other places for n words, `from` may be x or `to`. */
-static inline void sort_words(__global const ulong *from, __global ulong *x, __global ulong *y, __global ulong *to, const uint n, const uint bits) {
+/* Sorts n words of `from` by their high halves, into `to` or, where that is NULL, anywhere; x and y are other places for n words, `from` may
+ * be x, y or `to`. Returns where they are. */
+static inline __global const ulong *sort_words(__global const ulong *from, __global ulong *x, __global ulong *y, __global ulong *to, const uint n,
+                                               const uint bits) {
     uint count[3 << WIDEST];
     const uint width = digit_bits(n, bits);
     const uint passes = width ? (bits + width - 1) / width : 0;
@@ -90,16 +111,17 @@ static inline void sort_words(__global const ulong *from, __global ulong *x, __g
             at[d] = sum;
             sum += c;
         }
-        __global ulong *into = p + 1 == passes && from != to ? to : from == x ? y : x;
+        __global ulong *into = to && p + 1 == passes && from != to ? to : from == x ? y : x;
         for (uint i = 0; i < n; i++) {
             const ulong w = from[i];
             into[at[(uint)(w >> shift) & mask]++] = w;
         }
         from = into;
     }
-    for (uint i = 0; from != to && i < n; i++) {
+    for (uint i = 0; to && from != to && i < n; i++) {
         to[i] = from[i];
     }
+    return to ? to : from;
 }
 
 /* A few words: cheaper than counters. */
@@ -118,17 +140,23 @@ static inline uint high(const ulong w) {
     return (uint)(w >> 32);
 }
 
-/* Runs and parts of a sorted bucket. A long run shows in two equal keys Q_PART apart: most buckets have none. */
-static inline void find_runs(__global const ulong *a, const uint n, __global sort_bucket *out) {
-    uint runs = n > 0;
+/* A long run shows in two equal keys Q_PART apart: most slices have none. */
+static inline bool has_long_run(__global const ulong *a, const uint n) {
     uint is_long = 0;
+    for (uint i = Q_PART; i < n; i++) {
+        is_long |= high(a[i]) == high(a[i - Q_PART]);
+    }
+    return is_long;
+}
+
+/* Adds the runs and parts of n sorted words. */
+static inline void find_runs(__global const ulong *a, const uint n, sort_bucket *sum) {
+    uint runs = n > 0;
     uint parts = 0;
     for (uint i = 1; i < n; i++) {
         runs += high(a[i]) != high(a[i - 1]);
     }
-    for (uint i = Q_PART; i < n; i++) {
-        is_long |= high(a[i]) == high(a[i - Q_PART]);
-    }
+    const bool is_long = has_long_run(a, n);
     for (uint i = 0; is_long && i < n;) {
         uint j = i + 1;
         while (j < n && high(a[j]) == high(a[i])) {
@@ -137,19 +165,20 @@ static inline void find_runs(__global const ulong *a, const uint n, __global sor
         parts += j - i > Q_PART ? (j - i + Q_PART - 1) / Q_PART : 0;
         i = j;
     }
-    out->count = n;
-    out->runs = runs;
-    out->parts = parts;
+    sum->count += n;
+    sum->runs += runs;
+    sum->parts += parts;
 }
 
-static inline void sort_bucket_words(__global const ulong *from, __global ulong *x, __global ulong *y, __global ulong *to, const uint n, const uint bits,
-                                     __global sort_bucket *out) {
-    if (n <= 24) {
-        insert_words(from, to, n);
-    } else {
-        sort_words(from, x, y, to, n, bits);
+/* sort_words, or for a few words what is cheaper than counters. */
+static inline __global const ulong *sort_slice(__global const ulong *from, __global ulong *x, __global ulong *y, __global ulong *to, const uint n,
+                                               const uint bits) {
+    if (n > 24) {
+        return sort_words(from, x, y, to, n, bits);
     }
-    find_runs(to, n, out);
+    __global ulong *into = to ? to : x;
+    insert_words(from, into, n);
+    return into;
 }
 
 /* Bags [first, last) into bag_of. Short bags are the usual case: their first lookup is stored without a loop. */

@@ -5,36 +5,46 @@
     __global int *counts, __global int *position, __global int *run_start, __global row_number *run_row,                 \
         __global int *run_of, __global int *part_first, __global int *part_run, __global int *part_slot
 
-/* Slots, runs and parts of one bucket from `at` (what lies before it). Every slot stores its run's row and end, so there is no branch:
- * the last one of a run leaves the right values. */
-static inline void emit_bucket(__global const ulong *a, const sort_bucket b, const sort_bucket at, const ulong row0, RUN_PARAMETERS) {
-    uint run = at.runs;
-    uint part = at.parts;
-    uint before = b.count ? high(a[0]) : 0;
-    for (uint i = 0; i < b.count; i++) {
+/* Slots, runs and parts of n sorted words from `at` (what lies before them) on; adds them. Every slot stores its run's row and end, so there
+ * is no branch: the last one of a run leaves the right values. */
+static inline void emit_words(__global const ulong *a, const uint n, sort_bucket *at, const ulong row0, RUN_PARAMETERS) {
+    uint run = at->runs;
+    uint before = n ? high(a[0]) : 0;
+    for (uint i = 0; i < n; i++) {
         const ulong w = a[i];
         const uint key = high(w);
         run += key != before;
         before = key;
-        position[at.count + i] = (int)(uint)w;
+        position[at->count + i] = (int)(uint)w;
 #if MAP
         run_of[(uint)w] = (int)run;
 #endif
-        run_start[run + 1] = (int)(at.count + i + 1);
+        run_start[run + 1] = (int)(at->count + i + 1);
         run_row[run] = (row_number)(row0 + key);
     }
-    uint begin = at.count;
-    for (uint r = at.runs; b.parts && r < at.runs + b.runs; r++) {
+    run += n > 0;
+    uint begin = at->count;
+    const bool is_long = has_long_run(a, n);
+    for (uint r = at->runs; is_long && r < run; r++) {
         const uint end = (uint)run_start[r + 1];
         if (end - begin > Q_PART) {
-            part_first[r] = (int)part;
-            for (; begin < end; begin += Q_PART, part++) {
-                part_run[part] = (int)r;
-                part_slot[part] = (int)begin;
+            part_first[r] = (int)at->parts;
+            for (; begin < end; begin += Q_PART, at->parts++) {
+                part_run[at->parts] = (int)r;
+                part_slot[at->parts] = (int)begin;
             }
         }
         begin = end;
     }
+    at->count += n;
+    at->runs = run;
+}
+
+/* What all buckets have found; the first run's start. */
+static inline void emit_totals(const sort_bucket all, __global int *counts) {
+    counts[Q_SORT_RUNS] = (int)all.runs;
+    counts[Q_SORT_LOOKUPS] = (int)all.count;
+    counts[Q_SORT_PARTS] = (int)all.parts;
 }
 
 /* Buckets first, first + step, ... */
@@ -49,17 +59,16 @@ static inline void emit_buckets(const q_row_sort a, const int first, const int s
             at.runs += buckets[next].runs;
             at.parts += buckets[next].parts;
         }
-        const sort_bucket b = buckets[k];
         __global const q_table *t = tables + (k >> a.split);
         const ulong row0 = (ulong)t->row0 + ((ulong)(k & ((1 << a.split) - 1)) << low_bits(t, a.split));
-        emit_bucket(words + b.begin, b, at, row0, counts, position, run_start, run_row, run_of, part_first, part_run, part_slot);
+        sort_bucket to = at;
+        emit_words(words + buckets[k].begin, buckets[k].count, &to, row0, counts, position, run_start, run_row, run_of, part_first, part_run,
+                   part_slot);
         if (k == 0) {
             run_start[0] = 0;
         }
         if (k == n - 1) {
-            counts[Q_SORT_RUNS] = (int)(at.runs + b.runs);
-            counts[Q_SORT_LOOKUPS] = (int)(at.count + b.count);
-            counts[Q_SORT_PARTS] = (int)(at.parts + b.parts);
+            emit_totals(to, counts);
         }
     }
 }
@@ -75,70 +84,104 @@ static inline long positions_of(const q_row_sort a, __global const int *plan, co
     return sum;
 }
 
-/* Bucket k of 2^split of a whole table: picks its words out of the table's lookups, in cache, and sorts them into words[begin...]; the first
- * bucket fills bag_of of the table's features. */
-static inline void sort_table(const q_row_sort a, const int k, const long begin, const uint room, __global const q_table *tables,
-                              __global const int *plan, __global const INDEX *indices, __global const OFFSET *offsets, __global ulong *words,
-                              __global ulong *spare, __global ulong *scratch, __global sort_bucket *out, __global int *bag_of, __global int *run_of) {
-    const int table = k >> a.split;
+/* The lookups of a whole table as words, by the highest bits of their index: slice d is [d ? end[d - 1] : 0, end[d]) of `to`. */
+static inline void form_slices(const q_row_sort a, const int table, const uint low, const uint slices, __global const q_table *tables,
+                               __global const int *plan, __global const INDEX *indices, __global const OFFSET *offsets, __global ulong *to, uint *end) {
     __global const q_table *t = tables + table;
     __global const int *list = plan + a.num_tables + 1;
-    const uint bits = low_bits(t, a.split);
-    const ulong part = (ulong)(k - (table << a.split));
-    const ulong mask = ((ulong)1 << bits) - 1;
-    __global ulong *x = scratch + get_global_id(0) * 2 * BLOCK;
-    __global ulong *y = x + BLOCK;
-    if (room > BLOCK) { /* words and spare, so that the last pass ends in words */
-        const uint width = digit_bits(room, bits);
-        const bool odd = width && ((bits + width - 1) / width & 1);
-        x = (odd ? spare : words) + begin;
-        y = (odd ? words : spare) + begin;
+    const ulong mask = ((ulong)1 << low) - 1;
+    for (uint d = 0; d < slices; d++) {
+        end[d] = 0;
+    }
+    for (int j = plan[table]; slices > 1 && j < plan[table + 1]; j++) {
+        const long last = bag_begin(a.batch, offsets, (list[j] + 1) * a.batch.bags);
+        for (long i = bag_begin(a.batch, offsets, list[j] * a.batch.bags); i < last; i++) {
+            const long index = indices[a.batch.indices_at + i];
+            if (has_row(t, index)) {
+                end[index >> low]++;
+            }
+        }
+    }
+    uint sum = 0;
+    for (uint d = 0; d < slices; d++) {
+        const uint c = end[d];
+        end[d] = sum;
+        sum += c;
     }
     uint n = 0;
     for (int j = plan[table]; j < plan[table + 1]; j++) {
-        const long g = (long)list[j] * a.batch.bags;
-        const long last = bag_begin(a.batch, offsets, g + a.batch.bags);
-        if (part == 0) {
-            fill_bags(a.batch, offsets, g, g + a.batch.bags, bag_of);
-        }
-        for (long i = bag_begin(a.batch, offsets, g); i < last; i++) {
+        const long last = bag_begin(a.batch, offsets, (list[j] + 1) * a.batch.bags);
+        for (long i = bag_begin(a.batch, offsets, list[j] * a.batch.bags); i < last; i++) {
             const long index = indices[a.batch.indices_at + i];
-            const bool ok = has_row(t, index);
-            x[n] = ((ulong)index & mask) << 32 | (uint)i;
-            n += (uint)ok & (uint)((ulong)index >> bits == part); /* no branch: for two buckets it would be a coin */
-#if MAP
-            if (!ok && part == 0) {
-                run_of[i] = -1;
+            if (has_row(t, index)) {
+                to[slices > 1 ? end[index >> low]++ : n++] = ((ulong)index & mask) << 32 | (uint)i;
             }
-#endif
         }
     }
-    out->begin = (uint)begin;
-    sort_bucket_words(x, x, y, words + begin, n, bits, out);
+    end[0] = slices > 1 ? end[0] : n;
 }
 
+/* Bags of a table's features, and no run for its lookups without a row. */
+static inline void fill_table(const q_row_sort a, const int table, __global const q_table *tables, __global const int *plan,
+                              __global const INDEX *indices, __global const OFFSET *offsets, __global int *bag_of, __global int *run_of) {
+    __global const int *list = plan + a.num_tables + 1;
+    for (int j = plan[table]; j < plan[table + 1]; j++) {
+        const long g = list[j] * a.batch.bags;
+        fill_bags(a.batch, offsets, g, g + a.batch.bags, bag_of);
+#if MAP
+        __global const q_table *t = tables + table;
+        const long last = bag_begin(a.batch, offsets, g + a.batch.bags);
+        for (long i = bag_begin(a.batch, offsets, g); i < last; i++) {
+            if (!has_row(t, indices[a.batch.indices_at + i])) {
+                run_of[i] = -1;
+            }
+        }
+#endif
+    }
+}
+
+/* Whole tables: sorted into `words`, or, alone, emitted slice by slice. */
 __kernel void row_sort_tables(__global const q_table *tables, __global const int *plan, __global const INDEX *indices, __global const OFFSET *offsets,
                      __global const uint *status, __global ulong *words, __global ulong *spare, __global ulong *scratch, __global sort_bucket *buckets,
                      __global int *bag_of, RUN_PARAMETERS, const q_row_sort a) {
-    const int first = (int)get_global_id(0);
-    const int step = (int)get_global_size(0);
+    uint end[1 << MAX_SLICE_BITS];
+    __global ulong *block = scratch + get_global_id(0) * 2 * BLOCK;
     const int refused = q_refused(status);
+    sort_bucket all = {0, 0, 0, 0};
     long begin = 0;
     int next = 0; /* list entries that begin counts */
-    for (int k = first; k < a.num_tables << a.split; k += step) {
-        const int table = k >> a.split;
+    for (int k = (int)get_global_id(0); k < a.num_tables; k += (int)get_global_size(0)) {
         if (refused) {
-            buckets[k] = (sort_bucket){0, 0, 0, 0};
+            buckets[k] = all;
             continue;
         }
-        begin += positions_of(a, plan, next, plan[table], offsets);
-        next = plan[table];
-        const long room = positions_of(a, plan, next, plan[table + 1], offsets);
-        const long at = (begin << a.split) + room * (k - (table << a.split)); /* each bucket has room for all lookups of its table */
-        sort_table(a, k, at, (uint)room, tables, plan, indices, offsets, words, spare, scratch, buckets + k, bag_of, run_of);
+        begin += positions_of(a, plan, next, plan[k], offsets);
+        next = plan[k];
+        const uint room = (uint)positions_of(a, plan, next, plan[k + 1], offsets);
+        const uint bits = low_bits(tables + k, 0);
+        const uint low = bits - (a.alone ? slice_bits(room, bits) : 0);
+        const uint slices = 1u << (bits - low);
+        __global ulong *from = room > BLOCK ? spare + begin : block + BLOCK;
+        __global ulong *result = words + begin;
+        sort_bucket found = {(uint)begin, 0, 0, 0};
+        fill_table(a, k, tables, plan, indices, offsets, bag_of, run_of);
+        form_slices(a, k, low, slices, tables, plan, indices, offsets, from, end);
+        for (uint d = 0, at = 0; d < slices; at = end[d++]) {
+            const uint n = end[d] - at;
+            __global const ulong *sorted =
+                sort_slice(from + at, n > BLOCK ? result + at : block, from + at, a.alone ? 0 : result + at, n, low);
+            if (a.alone) {
+                emit_words(sorted, n, &all, (ulong)tables[k].row0 + ((ulong)d << low), counts, position, run_start, run_row, run_of, part_first, part_run,
+                           part_slot);
+            } else {
+                find_runs(sorted, n, &found);
+            }
+        }
+        buckets[k] = found;
     }
     if (a.alone) {
-        emit_buckets(a, 0, 1, tables, words, buckets, counts, position, run_start, run_row, run_of, part_first, part_run, part_slot);
+        run_start[0] = 0;
+        emit_totals(all, counts);
     }
 }
 
@@ -220,7 +263,10 @@ __kernel void row_sort_buckets(__global const q_table *tables, __global ulong *w
         const bool fits = b.count <= BLOCK;
         __global ulong *x = fits ? scratch + get_global_id(0) * 2 * BLOCK : words + b.begin;
         __global ulong *y = fits ? x + BLOCK : spare + b.begin;
-        sort_bucket_words(words + b.begin, x, y, words + b.begin, b.count, low_bits(tables + (k >> a.split), a.split), buckets + k);
+        sort_bucket found = {b.begin, 0, 0, 0};
+        (void)sort_slice(words + b.begin, x, y, words + b.begin, b.count, low_bits(tables + (k >> a.split), a.split));
+        find_runs(words + b.begin, b.count, &found);
+        buckets[k] = found;
     }
 }
 

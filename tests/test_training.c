@@ -322,6 +322,63 @@ Test(training, schedule,
     }
 }
 
+/* ---- the mask --------------------------------------------------------------------------------------------------------------------- */
+
+/* Dense gradient of table 0 for random gradients of the output. */
+static void dense_gradient(setting *s, float *target) {
+    const op_bag_forward *f = &s->r.op->backward.forward;
+    float *g = calloc((size_t)s->count, sizeof *g);
+    uint64_t state = 5;
+    for (int64_t i = 0; i < s->count; i++) {
+        g[i] = (float)(int64_t)(op_random(&state) % 2001) / 128.0f - 7.8125f;
+    }
+    set_and_look_up(s);
+    train_must(s->r.op, qemb_buffer_write(s->grad, 0, (size_t)s->count * sizeof *g, g));
+    train_must(s->r.op, qemb_embedding_bag_backward(s->r.bag, s->r.batch, s->grad, &(qemb_gradients){.dense = s->dense}));
+    train_must(s->r.op, qemb_buffer_read(s->dense, 0, (size_t)(f->E * f->D) * sizeof *target, target));
+    free(g);
+}
+
+Test(training, stale_mask,
+     .description =
+         "bag_backward: observer frozen, rows grown since, the gradient is the float one times the mask of the stale qparams, bit "
+         "for bit") {
+    enum { E = 13, D = 19 };
+    bag_pocl_devices();
+    for (int e = 0; e < NUM_ENGINES; e++) {
+        const op_row_update op = small_case(QEMB_SGD, 1);
+        float w[E][D], got[E][D], plain[E][D], scale[E], zero[E];
+        int64_t clipped = 0;
+        int64_t passed = 0;
+        setting s;
+        open_setting(&s, &engines[e], &op);
+        set_and_look_up(&s);
+        train_must(&op, qemb_embedding_bag_set_observer(s.r.bag, 0, false));
+        train_must(&op, qemb_embedding_bag_read_weight(s.r.bag, 0, 0, E, &w[0][0]));
+        for (int i = 0; i < E * D; i++) {
+            w[i / D][i % D] *= 2.5f;
+        }
+        train_must(&op, qemb_embedding_bag_write_weight(s.r.bag, 0, 0, E, &w[0][0]));
+        dense_gradient(&s, &got[0][0]);
+        train_must(&op, qemb_embedding_bag_read_observer(s.r.bag, 0, 0, E, &(qemb_observer_rows){.scale = scale, .zero_point = zero}));
+        train_must(&op, qemb_embedding_bag_set_fake_quant(s.r.bag, 0, false));
+        dense_gradient(&s, &plain[0][0]);
+        for (int i = 0; i < E * D; i++) {
+            const int r = i / D;
+            const int c = i % D;
+            const float inverse = 1.0f / scale[r];
+            const double code = nearbyint((double)fmaf(w[r][c], inverse, zero[r]));
+            const float mask = code >= (double)op.backward.forward.qmin && code <= (double)op.backward.forward.qmax ? 1.0f : 0.0f;
+            plain[r][c] *= mask;
+            clipped += plain[r][c] == 0.0f && mask == 0.0f;
+            passed += plain[r][c] != 0.0f;
+        }
+        cr_assert_eq(memcmp(got, plain, sizeof got), 0, "%s: the gradients differ", engines[e].label);
+        cr_assert(clipped > 40 && passed > 40, "%lld clipped and %lld passed: too few to tell", (long long)clipped, (long long)passed);
+        close_setting(&s);
+    }
+}
+
 /* ---- zero norms ------------------------------------------------------------------------------------------------------------------ */
 
 /* Rows 0 to 3: weight zero or not, gradient zero or not. One lookup a row. */

@@ -58,7 +58,7 @@ Test(tuning, heads, .description = "tuning: another version, another device or a
 
 Test(tuning, nearest, .description = "tuning: the nearest line of the same stem and quant that fits; none where all are far") {
     const qemb__tuning *t =
-        parsed(HEAD GOOD "bag_forward dim=128 size=1000 quant=1 variant=single ahead=8\nrow_sort dim=1 size=41 quant=0 variant=cuts\n");
+        parsed(HEAD GOOD "bag_forward dim=128 size=1000 quant=1 variant=single ahead=8\nrow_sort dim=1 size=41 quant=0 variant=buckets\n");
     qemb__case c = {.stem = QEMB__BAG_FORWARD, .dim = 64, .quant = true, .size = 700};
     cr_expect_eq(qemb__tuning_find(t, &c, ~0u), &t->line[0]);
     c.dim = 120;

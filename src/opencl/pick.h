@@ -51,8 +51,6 @@ enum {
     QEMB__NARROW1 = 1 << 3,         /* the same, one column a load */
     QEMB__ROWS_32 = 1 << 4,         /* no table has more than 2^32 rows */
     QEMB__FEW_LOOKUPS = 1 << 5,     /* one work-item is done before more would be */
-    QEMB__CUTTABLE = 1 << 10,       /* lookups that may take their place several times over */
-    QEMB__ASKED_FOR = 1 << 11,      /* never true: a variant that only a tuning file or a name chooses */
     QEMB__EVEN_TABLES = 1 << 6,     /* tables enough for the cores, small enough for their caches */
     QEMB__SOME_BLOCKS = 1 << 7,     /* some table's rows come in float16 blocks */
     QEMB__WHOLE_BLOCKS = 1 << 8,    /* values are wanted, as whole aligned blocks */

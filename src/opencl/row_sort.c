@@ -9,8 +9,6 @@ enum {
     BLOCK = 1 << 15,     /* CPU: words of a scratch block; two of 256 KiB stay in a core's second level */
     ALONE_ONE = 1 << 16, /* CPU: up to so many lookups of one table, or of several, one work-item is done before more would be */
     ALONE_MANY = 1 << 12,
-    MAX_CUTS = 3, /* CPU: 2^3 buckets a table where each bucket reads all of its lookups */
-    CUTTABLE = 1 << 26,
     LARGE_TABLE = 1 << 17, /* CPU: lookups of a table that no longer sort in cache */
     BUCKET = 1 << 13,      /* CPU: lookups a bucket should get */
     MAX_SPLIT = 16,
@@ -86,21 +84,11 @@ static uint32_t cpu_facts(const qemb__cl *cl, const qemb__tables *s, int64_t loo
     const int64_t tables = qemb__max_i64(s->num_tables, 1);
     const bool uneven = lookups > ALONE_ONE && (tables < 2 * cl->compute_units || lookups / tables > LARGE_TABLE);
     const bool few = lookups <= ALONE_MANY || (tables == 1 && lookups <= ALONE_ONE);
-    uint32_t facts =
-        QEMB__ROWS_32 | (few ? QEMB__FEW_LOOKUPS : 0u) | (lookups < CUTTABLE ? QEMB__CUTTABLE : 0u) | (uneven ? 0u : QEMB__EVEN_TABLES);
+    uint32_t facts = QEMB__ROWS_32 | (few ? QEMB__FEW_LOOKUPS : 0u) | (uneven ? 0u : QEMB__EVEN_TABLES);
     for (int32_t t = 0; t < s->num_tables; t++) {
         facts &= bits_of(s->table[t].rows) > 32 ? ~(uint32_t)QEMB__ROWS_32 : ~0u;
     }
     return facts;
-}
-
-/* A bucket a core. */
-static int cuts_of(const qemb__cl *cl, const qemb__tables *s) {
-    int split = 0;
-    while (split < MAX_CUTS && (int64_t)s->num_tables << split < cl->compute_units) {
-        split++;
-    }
-    return split;
 }
 
 /* Every table is cut into 2^split buckets, of at most 2^32 rows. */
@@ -195,9 +183,8 @@ static qemb_status cpu_row_sort(qemb_context *ctx, const qemb__row_sort_args *ar
     q_row_sort a = arguments(args);
     const qemb__pick *pick = pick_for(ctx, s->tables, a.batch.lookups, cpu_facts(cl, s->tables, a.batch.lookups));
     const bool cut = !(pick->variant->needs & QEMB__ROWS_32);
-    const bool cuts = (pick->variant->needs & QEMB__CUTTABLE) != 0;
-    a.split = cut ? split_of(cl, s->tables, a.batch.lookups) : cuts ? cuts_of(cl, s->tables) : 0;
-    const size_t words = (size_t)a.batch.lookups * WORDS_BYTES << (cuts ? a.split : 0);
+    a.split = cut ? split_of(cl, s->tables, a.batch.lookups) : 0;
+    const size_t words = (size_t)a.batch.lookups * WORDS_BYTES;
     a.alone = (pick->variant->wants & QEMB__FEW_LOOKUPS) != 0;
     REQUIRE(a.split <= MAX_SPLIT, QEMB_ERR_UNSUPPORTED, "row_sort: a table of more than 2^%d rows", 32 + MAX_SPLIT);
     const int64_t buckets = (int64_t)a.num_tables << a.split;
