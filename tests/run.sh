@@ -3,7 +3,7 @@
 usage() {
     cat <<'USAGE'
 usage: sh tests/run.sh [options]
-  (none)        what a change must pass: release build and its tests, clang's warnings, the tests under the address sanitizer
+  (none)        what a change must pass: release build and its tests, clang's warnings, the tests under the address sanitizer, style
   --release     only the release build (build/) and its tests
   --clang       only the build with clang (build-clang/)
   --asan        only the tests under the address, undefined and leak sanitizers (build-asan/)
@@ -85,7 +85,11 @@ if [ $scoreboard = yes ]; then
     export QEMB_SCOREBOARD
     : >"$QEMB_SCOREBOARD"
 fi
-lanes=${lanes:-release clang asan}
+if [ -z "$lanes" ]; then
+    lanes="release clang asan style"
+    QEMB_STYLE=changed
+    export QEMB_STYLE
+fi
 
 # ---- what is needed --------------------------------------------------------------------------------------------------------
 has() { command -v "$1" >/dev/null 2>&1; }
