@@ -9,13 +9,10 @@ float: SplitTableBatchedEmbeddingBagsCodegen with exact SGD, forward and step; i
 output against qemb's FBGEMM layout. FBGEMM has no fake-quantised training; `cross` is qemb's QAT against its float. Same weights, same fresh ids;
 one line an operation, ratio: median over the pairs of FBGEMM's time / qemb's. Not part of the two commands.
 """
-import argparse
-import json
-import os
 import sys
 
 try:
-    from qemb_library import KAGGLE, LAYOUT_FBGEMM, OBSERVER_MEMORYLESS, OBSERVER_MOVING_AVERAGE, Library, Qemb, alternate, draw
+    from qemb_library import KAGGLE, LAYOUT_FBGEMM, OBSERVERS, Library, Qemb, compare, options, print_row
     import numpy as np
     import torch
     import fbgemm_gpu
@@ -25,9 +22,6 @@ try:
     from fbgemm_gpu.split_table_batched_embeddings_ops_training import ComputeDevice, SplitTableBatchedEmbeddingBagsCodegen
 except ImportError as error:
     sys.exit(f"compare_fbgemm.py: {error}; see the head of this file")
-
-
-OBSERVERS = {"memoryless": OBSERVER_MEMORYLESS, "moving_average": OBSERVER_MOVING_AVERAGE}
 
 
 class Fbgemm:
@@ -74,43 +68,18 @@ class Fbgemm:
         self.tbe = self.out = None
 
 
-def compare(args, library, weights, batch, module, operation):
-    rng = np.random.default_rng(args.seed)
-    rows, bag = [w.shape[0] for w in weights], 1 if args.kaggle else args.bag
+def measure(args, library, weights, batch, bag, module, operation):
     bits = int(module[3:]) if module.startswith("int") else 32
     theirs = Fbgemm(weights, bits, args.lr)
     ours = Qemb(library, args.qemb, weights, batch, module == "cross", args.lr, (LAYOUT_FBGEMM, bits) if bits < 32 else None, OBSERVERS[args.observer])
-    try:
-        grad = (rng.random((batch, ours.columns), np.float32) - 0.5) * 1e-3
-        ours.set_grad(grad)
-        theirs.set_grad(grad)
-        times = alternate(theirs, ours, operation, args.pairs, lambda: draw(rng, rows, batch, bag, args.alpha))
-    finally:
-        ours.close()
-        theirs.close()
-    return {"op": "packed_forward" if bits < 32 else operation, "module": module, "tables": len(rows), "rows": max(rows), "dim": weights[0].shape[1],
-            "batch": batch, "bag": bag, "alpha": args.alpha, "peer": f"fbgemm_gpu {fbgemm_gpu.__version__} torch {torch.__version__}",
-            "threads": torch.get_num_threads(), **times}
+    return compare(args, ours, theirs, module, operation, weights, batch, bag,
+                   {"peer": f"fbgemm_gpu {fbgemm_gpu.__version__} torch {torch.__version__}", "threads": torch.get_num_threads()})
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = options(__doc__, "FBGEMM", {"rows": 100000, "dim": 128, "batch": 512})
     p.add_argument("--tables", type=int, default=8)
-    p.add_argument("--rows", type=int, default=100000)
-    p.add_argument("--dim", type=int, help="128; with --kaggle 16")
-    p.add_argument("--batch", type=int, nargs="*", help="512; with --kaggle 128 2048 16384")
-    p.add_argument("--bag", type=int, default=20)
-    p.add_argument("--alpha", type=float, default=1.0, help="above 1: Zipf")
-    p.add_argument("--kaggle", action="store_true", help="the 26 Criteo Kaggle tables")
     p.add_argument("--module", nargs="*", choices=["float", "cross", "int8", "int4"], default=["float", "cross", "int8", "int4"])
-    p.add_argument("--observer", choices=list(OBSERVERS), default="memoryless", help="of qemb's QAT; PyTorch's moving average of constant 1 gives the same numbers")
-    p.add_argument("--pairs", type=int, default=15)
-    p.add_argument("--lr", type=float, default=0.01)
-    p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--threads", type=int, default=os.cpu_count(), help="of FBGEMM: all")
-    p.add_argument("--qemb", help="device of qemb, see `qemb devices`")
-    p.add_argument("--library", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "build", "libqemb.so"))
-    p.add_argument("--json", action="store_true")
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     dim = args.dim or (16 if args.kaggle else 128)
@@ -122,15 +91,10 @@ def main():
         for module in args.module:
             for operation in ["forward"] if module.startswith("int") else ["forward", "step"]:
                 try:
-                    r = compare(args, library, weights, batch, module, operation)
+                    print_row(args, "FBGEMM", measure(args, library, weights, batch, args.bag or (1 if args.kaggle else 20), module, operation))
                 except RuntimeError as error:
                     failed = 1
                     print(f"compare_fbgemm.py: {operation} {module}: {error}", file=sys.stderr)
-                    continue
-                same = "equal bits" if r["equal_bits"] else f"differ by at most {r['largest_difference']:.2g}"
-                print(json.dumps(r) if args.json else
-                      f"{r['op']:14} {r['module']:6} T={r['tables']} E={r['rows']} D={r['dim']} B={r['batch']} L={r['bag']} alpha={r['alpha']:g}:  FBGEMM {r['peer_us']:.1f} us, "
-                      f"qemb {r['qemb_us']:.1f} us, ratio {r['ratio']:.2f} ({r['pairs']} pairs, first outputs {same})", flush=True)
     return failed
 
 

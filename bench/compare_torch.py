@@ -10,21 +10,15 @@ Both sides get the same weights and the same fresh ids; they are put where each 
 the device has finished. The first pair's outputs are compared. One line an operation: medians, and the median over the pairs of
 PyTorch's time / qemb's time. Module `cross` is qemb's QAT against PyTorch's float. Needs torch (Debian: python3-torch, 1.13 or newer) and build/libqemb.so; not part of the two commands.
 """
-import argparse
 import copy
-import json
-import os
 import sys
 
 try:
-    from qemb_library import KAGGLE, LAYOUT_TORCH_ROWWISE, OBSERVER_MEMORYLESS, OBSERVER_MOVING_AVERAGE, Library, Qemb, alternate, draw
+    from qemb_library import KAGGLE, LAYOUT_TORCH_ROWWISE, OBSERVERS, Library, Qemb, compare, options, print_row
     import numpy as np
     import torch
 except ImportError as error:
     sys.exit(f"compare_torch.py: {error}; install python3-torch and python3-numpy, or use the interpreter that has them")
-
-
-OBSERVERS = {"memoryless": OBSERVER_MEMORYLESS, "moving_average": OBSERVER_MOVING_AVERAGE}
 
 
 class Torch:
@@ -98,56 +92,21 @@ class TorchPacked:
         self.table = self.out = None
 
 
-def compare(args, library, weights, batch, bag, module, operation):
-    rng = np.random.default_rng(args.seed)
-    rows = [w.shape[0] for w in weights]
+def measure(args, library, weights, batch, bag, module, operation):
     packed = int(module[3:]) if module.startswith("int") else None
     theirs = TorchPacked(weights, packed) if packed else Torch(args.device, weights, module == "qat", args.lr)
     ours = Qemb(library, args.qemb, weights, batch, module in ("qat", "cross"), args.lr, (LAYOUT_TORCH_ROWWISE, packed) if packed else None, OBSERVERS[args.observer])
-    try:
-        if operation == "step":
-            grad = (rng.random((batch, ours.columns), np.float32) - 0.5) * 1e-3
-            ours.set_grad(grad)
-            theirs.set_grad(grad)
-        times = alternate(theirs, ours, operation, args.pairs, lambda: draw(rng, rows, batch, bag, args.alpha))
-    finally:
-        ours.close()
-        theirs.close()
-    return {"op": "packed_forward" if packed else operation, "module": module, "tables": len(rows), "rows": max(rows), "dim": weights[0].shape[1],
-            "batch": batch, "bag": bag, "alpha": args.alpha, "peer": f"torch {torch.__version__}", "peer_device": args.device,
-            "threads": torch.get_num_threads(), **times}
-
-
-def print_line(args, r):
-    if args.json:
-        print(json.dumps(r), flush=True)
-    else:
-        same = "equal bits" if r["equal_bits"] else f"differ by at most {r['largest_difference']:.2g}"
-        print(f"{r['op']:14} {r['module']:6} T={r['tables']} E={r['rows']} D={r['dim']} B={r['batch']} L={r['bag']} alpha={r['alpha']:g}:  PyTorch {r['peer_us']:.1f} us, "
-              f"qemb {r['qemb_us']:.1f} us, ratio {r['ratio']:.2f} ({r['pairs']} pairs, first outputs {same})", flush=True)
+    return compare(args, ours, theirs, module, operation, weights, batch, bag,
+                   {"peer": f"torch {torch.__version__}", "peer_device": args.device, "threads": torch.get_num_threads()})
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--rows", type=int, default=1000000)
-    p.add_argument("--dim", type=int, help="64; with --kaggle 16")
-    p.add_argument("--batch", type=int, nargs="*", help="2048; with --kaggle 128 2048 16384")
-    p.add_argument("--bag", type=int, help="20; with --kaggle 1")
-    p.add_argument("--alpha", type=float, default=1.0, help="above 1: Zipf")
+    p = options(__doc__, "PyTorch on the CPU", {"rows": 1000000, "dim": 64, "batch": 2048})
     p.add_argument("--packed", action="store_true", help="quantised bags")
-    p.add_argument("--kaggle", action="store_true", help="the 26 Criteo Kaggle tables")
     p.add_argument("--scale", type=float, default=1.0, help="of the Kaggle cardinalities")
     p.add_argument("--module", nargs="*", choices=["float", "qat", "cross"], help="float qat cross; with --kaggle float cross")
     p.add_argument("--operation", nargs="*", choices=["forward", "step"], default=["forward", "step"])
-    p.add_argument("--observer", choices=list(OBSERVERS), default="memoryless", help="of qemb's QAT; PyTorch's moving average of constant 1 gives the same numbers")
-    p.add_argument("--pairs", type=int, default=15)
-    p.add_argument("--lr", type=float, default=0.01)
-    p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch on the CPU: all")
     p.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of PyTorch")
-    p.add_argument("--qemb", help="device of qemb, see `qemb devices`")
-    p.add_argument("--library", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "build", "libqemb.so"))
-    p.add_argument("--json", action="store_true")
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     rows = [max(int(-(-n * args.scale // 1)), min(n, 4)) for n in KAGGLE] if args.kaggle else [args.rows]
@@ -161,7 +120,7 @@ def main():
             for module in ["int8", "int4"] if args.packed else args.module or (["float", "cross"] if args.kaggle else ["float", "qat", "cross"]):
                 for operation in ["forward"] if args.packed else args.operation:
                     try:
-                        print_line(args, compare(args, library, weights, batch, args.bag or (1 if args.kaggle else 20), module, operation))
+                        print_row(args, "PyTorch", measure(args, library, weights, batch, args.bag or (1 if args.kaggle else 20), module, operation))
                     except RuntimeError as error:
                         failed = 1
                         print(f"compare_torch.py: {operation} {module}: {error}", file=sys.stderr)

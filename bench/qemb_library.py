@@ -1,9 +1,11 @@
-"""What the comparison scripts share: libqemb.so by ctypes, its modules and packed tables behind a few methods, ids, the clock of pairs.
+"""What the comparison scripts share: libqemb.so by ctypes, its modules and packed tables behind a few methods, ids, the clock of pairs, options, lines.
 
 The structures below are those of include/qemb/qemb.h, field by field; Library() has the C compiler say where every field of the header lies and
 refuses to run when one lies elsewhere (without a compiler it says that this was not checked).
 """
+import argparse
 import ctypes as C
+import json
 import os
 import shutil
 import statistics
@@ -18,6 +20,7 @@ INT32, INT64 = 4, 5  # qemb_dtype
 MODE_SUM = 1
 SGD = 0
 OBSERVER_MOVING_AVERAGE, OBSERVER_MEMORYLESS = 0, 2
+OBSERVERS = {"memoryless": OBSERVER_MEMORYLESS, "moving_average": OBSERVER_MOVING_AVERAGE}
 LAYOUT_TORCH_ROWWISE, LAYOUT_FBGEMM, LAYOUT_PLANAR = 0, 2, 3
 PACK_AS_PEER = 1
 KAGGLE = [1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306, 10, 5652, 2173, 4, 7046547,
@@ -215,3 +218,49 @@ def alternate(theirs, ours, operation, pairs, next_ids):
             agree = {"equal_bits": bool((a.view(np.int32) == b.view(np.int32)).all()), "largest_difference": float(np.abs(a - b).max())}
     return {"pairs": pairs, "peer_us": 1e6 * statistics.median(times[0]), "qemb_us": 1e6 * statistics.median(times[1]),
             "ratio": statistics.median(a / b for a, b in zip(*times)), **agree}
+
+
+def compare(args, ours, theirs, module, operation, weights, batch, bag, described):
+    """One comparison as a row; both sides are closed. `described`: what else the row says of the peer."""
+    rng = np.random.default_rng(args.seed)
+    rows = [w.shape[0] for w in weights]
+    try:
+        if operation == "step":
+            grad = (rng.random((batch, ours.columns), np.float32) - 0.5) * 1e-3
+            ours.set_grad(grad)
+            theirs.set_grad(grad)
+        times = alternate(theirs, ours, operation, args.pairs, lambda: draw(rng, rows, batch, bag, args.alpha))
+    finally:
+        ours.close()
+        theirs.close()
+    return {"op": "packed_forward" if module.startswith("int") else operation, "module": module, "tables": len(rows), "rows": max(rows),
+            "dim": weights[0].shape[1], "batch": batch, "bag": bag, "alpha": args.alpha, **described, **times}
+
+
+def print_row(args, peer, r):
+    if args.json:
+        print(json.dumps(r), flush=True)
+        return
+    same = "equal bits" if r["equal_bits"] else f"differ by at most {r['largest_difference']:.2g}"
+    print(f"{r['op']:14} {r['module']:6} T={r['tables']} E={r['rows']} D={r['dim']} B={r['batch']} L={r['bag']} alpha={r['alpha']:g}:  {peer} {r['peer_us']:.1f} us, "
+          f"qemb {r['qemb_us']:.1f} us, ratio {r['ratio']:.2f} ({r['pairs']} pairs, first outputs {same})", flush=True)
+
+
+def options(text, peer, shape):
+    """The options that every comparison has; shape: usual rows, width, batch and bag, in words where --kaggle has others."""
+    p = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--rows", type=int, default=shape["rows"])
+    p.add_argument("--dim", type=int, help=f"{shape['dim']}; with --kaggle 16")
+    p.add_argument("--batch", type=int, nargs="*", help=f"{shape['batch']}; with --kaggle 128 2048 16384")
+    p.add_argument("--bag", type=int, help="20; with --kaggle 1")
+    p.add_argument("--alpha", type=float, default=1.0, help="above 1: Zipf")
+    p.add_argument("--kaggle", action="store_true", help="the 26 Criteo Kaggle tables")
+    p.add_argument("--observer", choices=list(OBSERVERS), default="memoryless", help="of qemb's QAT; PyTorch's moving average of constant 1 gives the same numbers")
+    p.add_argument("--pairs", type=int, default=15)
+    p.add_argument("--lr", type=float, default=0.01)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--threads", type=int, default=os.cpu_count(), help=f"of {peer}: all")
+    p.add_argument("--qemb", help="device of qemb, see `qemb devices`")
+    p.add_argument("--library", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "build", "libqemb.so"))
+    p.add_argument("--json", action="store_true")
+    return p
