@@ -22,7 +22,7 @@ report() {
 
 # The names of the tree's files that match, as git knows them, or as they lie there if this is no checkout.
 names() {
-    { git ls-files 2>/dev/null || find . -type f ! -path './build*' | sed 's|^[.]/||'; } | grep -E "$1"
+    { git ls-files 2>/dev/null || find . -type f ! -path './build*' ! -path './.git/*' | sed 's|^[.]/||'; } | grep -E "$1"
 }
 
 layout() {
