@@ -69,6 +69,13 @@ foreach(source IN LISTS test_sources)
   qemb_add_test(${name} ${name} -j1)
 endforeach()
 
+# Those that compile most begin: none of them runs alone at the end.
+set(cost 1000)
+foreach(name bag_forward packed_forward row_pack bad_input fake_quantise)
+  set_tests_properties(test_${name} PROPERTIES COST ${cost})
+  math(EXPR cost "${cost} - 100")
+endforeach()
+
 # The layer that makes OpenCL calls fail: the loader puts it between library and driver.
 add_library(fault_layer MODULE tests/fault_layer.c)
 target_link_libraries(fault_layer PRIVATE qemb_flags)
