@@ -442,6 +442,42 @@ Test(io_clicks, the_first_sixteen_faults_are_kept_and_all_are_counted) {
     qemb_click_reader_close(reader);
 }
 
+Test(io_clicks, the_faults_that_a_count_met_stay_until_the_next_row_is_read) {
+    static int32_t ids[2 * F];
+    char log[10 * 512];
+    size_t n = 0;
+    int64_t rows = 0;
+    for (int64_t r = 0; r < 7; ++r) {
+        n += r % 3 == 1 ? (size_t)sprintf(log + n, "bad %lld\n", (long long)r) : print_row(log + n, r);
+    }
+    qemb_click_reader *reader =
+        open_log(&(qemb_click_desc){.path = support_write("counted.tsv", log, n), .faults = QEMB_CLICK_SKIP, .first_row = 1});
+    for (int again = 0; again < 2; ++again) {
+        cr_assert_eq(qemb_click_reader_count(reader, &rows), QEMB_OK);
+        cr_expect_eq(rows, 4);
+        cr_expect_eq(qemb_click_reader_fault_count(reader), 2);
+        cr_expect_str_eq(qemb_click_reader_fault(reader, 0), "line 2, column 1: 1 columns, want 40");
+        cr_expect_str_eq(qemb_click_reader_fault(reader, 1), "line 5, column 1: 1 columns, want 40");
+    }
+    for (int64_t at = 0, faults[] = {1, 2, 2}; at < 3; ++at) { /* rows 2 and 3, 5 and 6, none */
+        cr_assert_eq(qemb_click_reader_next(reader, 2, ids, NULL, NULL, &rows), QEMB_OK);
+        cr_expect_eq(rows, at < 2 ? 2 : 0);
+        cr_expect_eq(qemb_click_reader_fault_count(reader), faults[at], "call %d counts %lld", (int)at,
+                     (long long)qemb_click_reader_fault_count(reader));
+    }
+    cr_assert_eq(qemb_click_reader_count(reader, &rows), QEMB_OK);
+    cr_assert_eq(qemb_click_reader_rewind(reader), QEMB_OK);
+    cr_expect_eq(qemb_click_reader_fault_count(reader), 0);
+    qemb_click_reader_close(reader);
+    reader = open_log(&(qemb_click_desc){.path = support_path("counted.tsv")});
+    cr_assert_eq(qemb_click_reader_count(reader, &rows), QEMB_ERR_CORRUPT);
+    for (int again = 0; again < 2; ++again) { /* not the rows behind the faulty one */
+        cr_expect_eq(qemb_click_reader_next(reader, 2, ids, NULL, NULL, &rows), QEMB_ERR_CORRUPT);
+        cr_expect_not_null(strstr(qemb_last_error(), "line 2, column 1"), "%s", qemb_last_error());
+    }
+    qemb_click_reader_close(reader);
+}
+
 Test(io_clicks, an_error_stays_until_the_rewind_and_batches_before_it_are_delivered) {
     static int32_t ids[2 * F];
     char log[5 * 512];

@@ -295,7 +295,8 @@ QEMB_API qemb_status qemb_click_reader_next(qemb_click_reader *reader, int64_t c
 QEMB_API qemb_status qemb_click_reader_rewind(qemb_click_reader *reader);
 
 /* The number of rows from first_row on (row_count at most): reads the file once to its end, then rewinds. The sizes of a split,
- * such as Kaggle's seven days of equal length, come from here. Errors: those of _next. */
+ * such as Kaggle's seven days of equal length, come from here. The faults that it met stay counted and named until the next row is
+ * read or the reader is rewound. Errors: those of _next, repeated until it is rewound. */
 QEMB_API qemb_status qemb_click_reader_count(qemb_click_reader *reader, int64_t *rows);
 
 /* Progress: bytes of the file behind us (compressed ones of a gzip file) and in all, for a bar. */

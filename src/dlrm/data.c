@@ -21,21 +21,6 @@ done:
     return st;
 }
 
-/* Rows from here to the end. The faulty ones stay named in the reader, which a call of qemb_click_reader_count would forget. */
-static qemb_status read_through(qemb_click_reader *reader, int64_t *rows) {
-    enum { ROWS = 4096 };
-    qemb_status st = QEMB_OK;
-    int32_t *ids = NULL;
-    int64_t got = ROWS;
-    DLRM_NEW(ids, ROWS * QEMB_CLICK_SPARSE);
-    for (*rows = 0; got == ROWS; *rows += got) {
-        DLRM_LIB(qemb_click_reader_next(reader, ROWS, ids, NULL, NULL, &got));
-    }
-done:
-    free(ids);
-    return st;
-}
-
 /* A file: its length, with first-seen ids also the sizes of the tables. */
 static qemb_status measure_file(dlrm_data *data) {
     qemb_status st = QEMB_OK;
@@ -43,7 +28,7 @@ static qemb_status measure_file(dlrm_data *data) {
     int64_t rows = 0;
     qemb_click_cardinalities(data->desc.scale, data->rows);
     DLRM_TRY(open_reader(data, 0, 0, &reader));
-    DLRM_TRY(read_through(reader, &rows));
+    DLRM_LIB(qemb_click_reader_count(reader, &rows));
     if (data->desc.ids == QEMB_CLICK_FIRST_SEEN) {
         qemb_click_reader_cardinalities(reader, data->rows);
     }

@@ -46,6 +46,7 @@ struct qemb_click_reader {
     qemb_status failed; /* sticky until the rewind */
     char failure[512];
     int64_t fault_count;
+    bool counted; /* the faults are those that a count met: they go with the next reading */
     char (*faults)[SENTENCE];
     float *logs; /* log(1 + x) of small counts */
 };
@@ -281,6 +282,8 @@ qemb_status qemb_click_reader_next(qemb_click_reader *r, int64_t capacity, int32
     REQUIRE(r && ids && rows, QEMB_ERR_ARG, "%s_next: %s is NULL", who, !r ? "reader" : !ids ? "ids" : "rows");
     REQUIRE(capacity > 0, QEMB_ERR_RANGE, "%s_next: capacity=%lld, want > 0", who, (long long)capacity);
     REQUIRE(r->failed == QEMB_OK, r->failed, "%s", r->failure);
+    r->fault_count = r->counted ? 0 : r->fault_count;
+    r->counted = false;
     if (!r->first_known) {
         st = reach_first(r);
     }
@@ -460,6 +463,7 @@ qemb_status qemb_click_reader_rewind(qemb_click_reader *r) {
     r->here = target;
     r->failed = QEMB_OK;
     r->fault_count = 0;
+    r->counted = false;
 done:
     return st;
 }
@@ -471,12 +475,18 @@ qemb_status qemb_click_reader_count(qemb_click_reader *r, int64_t *rows) {
     bool got = true;
     REQUIRE(r && rows, QEMB_ERR_ARG, "%s_count: %s is NULL", who, r ? "rows" : "reader");
     TRY(qemb_click_reader_rewind(r));
-    TRY(r->first_known ? QEMB_OK : reach_first(r));
+    st = r->first_known ? QEMB_OK : reach_first(r);
     int64_t end = r->desc.row_count ? r->desc.first_row + r->desc.row_count : INT64_MAX, seen = 0;
-    for (; got && r->here.row < end; seen += got) {
-        TRY(next_row(r, &row, ids, &got));
+    for (; st == QEMB_OK && got && r->here.row < end; seen += got) {
+        st = next_row(r, &row, ids, &got);
     }
+    if (st != QEMB_OK) {
+        return stick(r, st);
+    }
+    const int64_t faults = r->fault_count;
     TRY(qemb_click_reader_rewind(r));
+    r->fault_count = faults;
+    r->counted = true;
     *rows = seen;
 done:
     return st;
