@@ -5,6 +5,13 @@
 
 #include "support_bag.h"
 
+const bag_engine bag_engines[BAG_ENGINES] = {
+    [BAG_REFERENCE] = {"reference", "reference", NULL, NULL, NULL},
+    [BAG_PTHREAD] = {"PoCL pthread", "pthread", NULL, NULL, NULL},
+    [BAG_BASIC] = {"PoCL basic", "basic", NULL, NULL, NULL},
+    [BAG_GPU] = {"PoCL pthread, GPU kernels", "pthread", "gpu", NULL, NULL},
+};
+
 void bag_pocl_devices(void) {
     cr_assert_eq(setenv("POCL_DEVICES", "pthread basic", 1), 0);
 }
@@ -313,4 +320,19 @@ void bag_expect_same(const op_bag_forward *op, const char *who, const bag_result
             cr_assert_fail("%s element %lld: got %g, want %g\nQEMB_CASE=\"%s\"", what, (long long)i, g, w, op_bag_forward_text(op, text));
         }
     }
+}
+
+void bag_check(const op_bag_forward *op, unsigned engines, double tolerance) {
+    bag_result want = bag_model(op);
+    bag_result plain = bag_run(&bag_engines[BAG_REFERENCE], op);
+    bag_expect_same(op, "reference against the model", &plain, &want, tolerance);
+    for (int e = BAG_REFERENCE + 1; e < BAG_ENGINES; e++) {
+        if (engines & 1u << e) {
+            bag_result got = bag_run(&bag_engines[e], op);
+            bag_expect_same(op, bag_engines[e].label, &got, &plain, 0.0);
+            bag_result_free(&got);
+        }
+    }
+    bag_result_free(&want);
+    bag_result_free(&plain);
 }

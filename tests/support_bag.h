@@ -12,6 +12,10 @@ typedef struct bag_engine {
     const char *label, *device, *family, *local, *allocation;
 } bag_engine;
 
+/* What operations are compared on; PoCL's pthread and basic are two devices of it. */
+enum { BAG_REFERENCE, BAG_PTHREAD, BAG_BASIC, BAG_GPU, BAG_ENGINES, BAG_EVERYWHERE = (1 << BAG_ENGINES) - 1 };
+extern const bag_engine bag_engines[BAG_ENGINES];
+
 /* Both PoCL devices in one process, and a context on an engine. Abort the test when there is none. */
 void bag_pocl_devices(void);
 qemb_context *bag_context(const bag_engine *engine);
@@ -46,6 +50,9 @@ bag_result bag_model(const op_bag_forward *op);
 /* Equal bit for bit (a NaN is any NaN) or within tolerance * (|want| + 1e-30); fails the test with the line of the case. */
 void bag_expect_same(const op_bag_forward *op, const char *who, const bag_result *got, const bag_result *want, double tolerance);
 bool bag_same_bits(float a, float b);
+
+/* The reference engine gives what the model gives, within tolerance; each engine whose bit is set gives the bits of the reference. */
+void bag_check(const op_bag_forward *op, unsigned engines, double tolerance);
 
 /* The case that $QEMB_CASE names, for reruns. */
 bool bag_case_from_environment(op_bag_forward *op);

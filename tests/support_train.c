@@ -290,6 +290,18 @@ train_result train_run(const bag_engine *engine, const op_row_update *op) {
     return train_run_in(bag_kept_context(engine), op);
 }
 
+void train_check(const op_row_update *op, unsigned engines, double tolerance) {
+    train_result want = train_model(op);
+    for (int e = 0; e < BAG_ENGINES; e++) {
+        if (e == BAG_REFERENCE || (engines & 1u << e)) {
+            train_result got = train_run(&bag_engines[e], op);
+            train_expect_same(op, bag_engines[e].label, &got, &want, e == BAG_REFERENCE ? 0.0 : tolerance);
+            train_result_free(&got);
+        }
+    }
+    train_result_free(&want);
+}
+
 /* ---- settings ------------------------------------------------------------------------------------------------------------------ */
 
 void train_optimizer(op_row_update *op, int64_t kind, int64_t variant) {

@@ -60,6 +60,9 @@ train_result train_run(const bag_engine *engine, const op_row_update *op);
 /* The same as PyTorch and FBGEMM do it, whole tables at a time, orders of addition as the header promises (support_train_model.c). */
 train_result train_model(const op_row_update *op);
 
+/* The reference engine, and each of bag_engines whose bit is set, gives what the model gives, within tolerance. */
+void train_check(const op_row_update *op, unsigned engines, double tolerance);
+
 /* An optimiser of `kind` with settings that use every term it has; variant 0, 1, ... differ. */
 void train_optimizer(op_row_update *op, int64_t kind, int64_t variant);
 

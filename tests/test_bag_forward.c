@@ -4,15 +4,6 @@
 
 #include "support_bag.h"
 
-static const bag_engine reference = {"reference", "reference", NULL, NULL, NULL};
-static const bag_engine pthread_engine = {"PoCL pthread", "pthread", NULL, NULL, NULL};
-static const bag_engine engines[] = {
-    {"PoCL pthread", "pthread", NULL, NULL, NULL},
-    {"PoCL basic", "basic", NULL, NULL, NULL},
-    {"PoCL pthread, GPU kernels", "pthread", "gpu", NULL, NULL},
-};
-enum { NUM_ENGINES = sizeof engines / sizeof *engines };
-
 /* ---- random cases -------------------------------------------------------------------------------------------------------- */
 
 /* What decides the kernel that is compiled; everything else of a case is drawn. */
@@ -78,11 +69,16 @@ static op_bag_forward random_case(const kernel_form *form, uint64_t seed) {
 
 /* Compiling takes most of the time of these tests: the first engine runs every form, the others enough of them to meet each mode,
  * arithmetic and observer. */
-static bool runs_on(int engine, int form) {
-    static const bool some[NUM_ENGINES][NUM_FORMS] = {
-        {1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {0, 1, 0, 1, 0, 0, 1, 0, 0, 0}, {0, 1, 1, 1, 1, 0, 0, 1, 0, 0}};
-    return some[engine][form];
-}
+static const unsigned engines_of[NUM_FORMS] = {1 << BAG_PTHREAD,
+                                               BAG_EVERYWHERE,
+                                               1 << BAG_PTHREAD | 1 << BAG_GPU,
+                                               BAG_EVERYWHERE,
+                                               1 << BAG_PTHREAD | 1 << BAG_GPU,
+                                               1 << BAG_PTHREAD,
+                                               1 << BAG_PTHREAD | 1 << BAG_BASIC,
+                                               1 << BAG_PTHREAD | 1 << BAG_GPU,
+                                               1 << BAG_PTHREAD,
+                                               1 << BAG_PTHREAD};
 
 static double tolerance_of(const op_bag_forward *op) {
     return op->max_norm >= 0.0 ? 2e-6 * (1.0 + (double)op->L) : 0.0;
@@ -94,19 +90,7 @@ Test(bag_forward, random_cases,
     bag_pocl_devices();
     for (int k = 0; k < NUM_FORMS * CASES; k++) {
         const op_bag_forward op = random_case(&forms[k % NUM_FORMS], (uint64_t)k * 101u + 7u);
-        bag_result want = bag_model(&op);
-        bag_result plain = bag_run(&reference, &op);
-        bag_expect_same(&op, "reference against the model", &plain, &want, tolerance_of(&op));
-        for (int e = 0; e < NUM_ENGINES; e++) {
-            if (!runs_on(e, k % NUM_FORMS)) {
-                continue;
-            }
-            bag_result got = bag_run(&engines[e], &op);
-            bag_expect_same(&op, engines[e].label, &got, &plain, 0.0);
-            bag_result_free(&got);
-        }
-        bag_result_free(&want);
-        bag_result_free(&plain);
+        bag_check(&op, engines_of[k % NUM_FORMS], tolerance_of(&op));
     }
 }
 
@@ -114,16 +98,7 @@ Test(bag_forward, one_case, .description = "bag_forward: the case that QEMB_CASE
     op_bag_forward op;
     bag_pocl_devices();
     (void)bag_case_from_environment(&op);
-    bag_result want = bag_model(&op);
-    bag_result plain = bag_run(&reference, &op);
-    bag_expect_same(&op, "reference against the model", &plain, &want, tolerance_of(&op));
-    for (int e = 0; e < NUM_ENGINES; e++) {
-        bag_result got = bag_run(&engines[e], &op);
-        bag_expect_same(&op, engines[e].label, &got, &plain, 0.0);
-        bag_result_free(&got);
-    }
-    bag_result_free(&want);
-    bag_result_free(&plain);
+    bag_check(&op, BAG_EVERYWHERE, tolerance_of(&op));
 }
 
 /* With many bags a work-item of the CPU family takes several neighbours (tile_of in src/opencl/bag_forward.c): up to 39 of these. */
@@ -151,11 +126,7 @@ Test(bag_forward, many_bags,
         op.padding = cases[k].padding;
         op.L = cases[k].L;
         op.c = cases[k].c;
-        bag_result want = bag_model(&op);
-        bag_result got = bag_run(&engines[0], &op);
-        bag_expect_same(&op, engines[0].label, &got, &want, 0.0);
-        bag_result_free(&got);
-        bag_result_free(&want);
+        bag_check(&op, 1 << BAG_PTHREAD, 0.0);
     }
 }
 
@@ -174,23 +145,14 @@ Test(bag_forward, every_width,
         op.steps = 2;
         op.kind = 1;
         op.mode = k == 1 ? QEMB_MODE_MEAN : QEMB_MODE_SUM;
-        bag_result want = bag_model(&op);
-        bag_result plain = bag_run(&reference, &op);
-        bag_expect_same(&op, "reference against the model", &plain, &want, 0.0);
-        for (int e = 0; e < NUM_ENGINES; e++) {
-            bag_result got = bag_run(&engines[e], &op);
-            bag_expect_same(&op, engines[e].label, &got, &want, 0.0);
-            bag_result_free(&got);
-        }
-        bag_result_free(&want);
-        bag_result_free(&plain);
+        bag_check(&op, BAG_EVERYWHERE, 0.0);
     }
 }
 
 /* ---- knobs that must not change a bit -------------------------------------------------------------------------------------- */
 
 static void expect_same_on(const bag_engine *list, int count, const op_bag_forward *op) {
-    bag_result want = bag_run(&reference, op);
+    bag_result want = bag_run(&bag_engines[BAG_REFERENCE], op);
     for (int e = 0; e < count; e++) {
         bag_result got = bag_run(&list[e], op);
         bag_expect_same(op, list[e].label, &got, &want, 0.0);
@@ -241,7 +203,7 @@ Test(bag_forward, slabs, .description = "bag_forward: tables in many slabs and s
 
 /* Runs `op` and `other`, which must give the same outputs and statistics, on the reference engine and on PoCL. */
 static void expect_equal_cases(const op_bag_forward *op, const op_bag_forward *other, const char *what) {
-    const bag_engine *both[] = {&reference, &pthread_engine};
+    const bag_engine *both[] = {&bag_engines[BAG_REFERENCE], &bag_engines[BAG_PTHREAD]};
     for (int e = 0; e < 2; e++) {
         bag_result a = bag_run(both[e], op);
         bag_result b = bag_run(both[e], other);
@@ -312,7 +274,7 @@ static float *look_up(fixture *f, const int64_t *indices, int64_t n, const int64
 
 Test(bag_forward, padding, .description = "bag_forward: lookups of the padding row removed, the same bits as skipped, in every mode") {
     bag_pocl_devices();
-    const bag_engine *both[] = {&reference, &pthread_engine};
+    const bag_engine *both[] = {&bag_engines[BAG_REFERENCE], &bag_engines[BAG_PTHREAD]};
     for (int k = 0; k < 6; k++) {
         op_bag_forward op = OP_BAG_FORWARD_DEFAULT;
         op_lookups in;
@@ -351,7 +313,7 @@ Test(bag_forward, padding, .description = "bag_forward: lookups of the padding r
 
 Test(bag_forward, split_bags, .description = "bag_forward: a bag split in two and added, equals the whole where sums are exact") {
     enum { ROWS = 11, DIM = 21 };
-    const bag_engine *both[] = {&reference, &pthread_engine};
+    const bag_engine *both[] = {&bag_engines[BAG_REFERENCE], &bag_engines[BAG_PTHREAD]};
     float weights[ROWS * DIM];
     const float *tables[] = {weights};
     bag_pocl_devices();
@@ -386,7 +348,7 @@ Test(bag_forward, collection, .description = "bag_forward: features of a collect
     enum { FEATURES = 4, BAGS = 5, WIDTH = 17 + 8 + 17 + 33 };
     static const int32_t feature_table[FEATURES] = {1, 0, 1, 2};
     static const int64_t dims[] = {8, 17, 33};
-    const bag_engine *both[] = {&reference, &pthread_engine};
+    const bag_engine *both[] = {&bag_engines[BAG_REFERENCE], &bag_engines[BAG_PTHREAD]};
     int32_t indices[FEATURES * BAGS * 3];
     bag_pocl_devices();
     for (int i = 0; i < FEATURES * BAGS * 3; i++) {

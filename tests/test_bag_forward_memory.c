@@ -6,14 +6,6 @@
 #include "core/embedding_bag.h"
 #include "support_bag.h"
 
-static const bag_engine engines[] = {
-    {"reference", "reference", NULL, NULL, NULL},
-    {"PoCL pthread", "pthread", NULL, NULL, NULL},
-    {"PoCL basic", "basic", NULL, NULL, NULL},
-    {"PoCL pthread, GPU kernels", "pthread", "gpu", NULL, NULL},
-};
-enum { NUM_ENGINES = sizeof engines / sizeof *engines };
-
 static void ok(qemb_status st) {
     cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
 }
@@ -28,8 +20,8 @@ Test(bag_forward, caller_buffers, .description = "bag_forward: nine tables in bu
     op.E = 19;
     op.B = 6;
     op.ragged = 1;
-    for (int e = 0; e < NUM_ENGINES; e++) {
-        qemb_context *ctx = bag_context(&engines[e]);
+    for (int e = 0; e < BAG_ENGINES; e++) {
+        qemb_context *ctx = bag_context(&bag_engines[e]);
         qemb_table_desc tables[TABLES];
         qemb_buffer *buffers[TABLES];
         qemb_embedding_bag *theirs = NULL;
@@ -55,7 +47,7 @@ Test(bag_forward, caller_buffers, .description = "bag_forward: nine tables in bu
         ok(qemb_embedding_bag_forward(theirs, batch, out));
         float *got = malloc((size_t)want.out_count * sizeof *got);
         ok(qemb_buffer_read(out, 0, (size_t)want.out_count * sizeof *got, got));
-        cr_assert_arr_eq(got, want.out, (size_t)want.out_count * sizeof *got, "%s", engines[e].label);
+        cr_assert_arr_eq(got, want.out, (size_t)want.out_count * sizeof *got, "%s", bag_engines[e].label);
         free(got);
         op_lookups_free(&in);
         bag_result_free(&want);
@@ -75,8 +67,8 @@ Test(bag_forward, foreign_rows,
     static const int32_t indices[] = {5, 17, 5, 20, 17};
     static const int32_t offsets[] = {0, 2};
     bag_pocl_devices();
-    for (int e = 0; e < NUM_ENGINES; e++) {
-        qemb_context *ctx = bag_context(&engines[e]);
+    for (int e = 0; e < BAG_ENGINES; e++) {
+        qemb_context *ctx = bag_context(&bag_engines[e]);
         qemb_buffer *table = NULL;
         qemb_buffer *out = NULL;
         qemb_embedding_bag *bag = NULL;
@@ -110,7 +102,7 @@ Test(bag_forward, foreign_rows,
             cr_assert_eq(mprotect(page, (size_t)ROWS * 4096, PROT_READ | PROT_WRITE), 0);
             ok(qemb_buffer_read(out, 0, sizeof got[run], got[run]));
         }
-        cr_assert_arr_eq(got[0], got[1], sizeof got[0], "%s", engines[e].label);
+        cr_assert_arr_eq(got[0], got[1], sizeof got[0], "%s", bag_engines[e].label);
         free(w);
         qemb_batch_destroy(batch);
         qemb_embedding_bag_destroy(bag);
@@ -130,8 +122,8 @@ Test(bag_forward, no_state_written,
      .description = "bag_forward: observers that keep state, the forward writes none of it; observe_all does") {
     enum { ROWS = 31 };
     bag_pocl_devices();
-    for (int e = 0; e < NUM_ENGINES; e++) {
-        qemb_context *ctx = bag_context(&engines[e]);
+    for (int e = 0; e < BAG_ENGINES; e++) {
+        qemb_context *ctx = bag_context(&bag_engines[e]);
         qemb_embedding_bag *bag = NULL;
         qemb_batch *batch = NULL;
         qemb_buffer *out = NULL;
@@ -152,7 +144,7 @@ Test(bag_forward, no_state_written,
             ok(qemb_embedding_bag_forward(bag, batch, out));
             ok(qemb_embedding_bag_read_observer(bag, 0, 0, 0, &(qemb_observer_rows){0}));
             read_stored(bag, after, ROWS);
-            cr_assert_arr_eq(before, after, sizeof before, "%s", engines[e].label);
+            cr_assert_arr_eq(before, after, sizeof before, "%s", bag_engines[e].label);
             cr_assert_eq(after[0].count, run == 2 ? 2 : 0);
             if (run == 1) {
                 ok(qemb_embedding_bag_observe_all(bag));
@@ -174,8 +166,8 @@ Test(bag_forward, second_of_a_shape,
      .description =
          "bag_forward: the second step of a shape, nothing is allocated, no buffer made, nothing compiled, two commands at most") {
     bag_pocl_devices();
-    for (int k = 0; k < NUM_ENGINES * 2; k++) {
-        qemb_context *ctx = bag_context(&engines[k / 2]);
+    for (int k = 0; k < BAG_ENGINES * 2; k++) {
+        qemb_context *ctx = bag_context(&bag_engines[k / 2]);
         qemb_embedding_bag *bag = NULL;
         qemb_batch *batch = NULL;
         qemb_buffer *out = NULL;
@@ -199,7 +191,7 @@ Test(bag_forward, second_of_a_shape,
                 continue;
             }
             const bool plain = k / 2 == 0; /* the reference engine takes a row's worth of scratch from the heap */
-            cr_assert(plain || first.host_allocations == then.host_allocations, "%s: %lld allocations", engines[k / 2].label,
+            cr_assert(plain || first.host_allocations == then.host_allocations, "%s: %lld allocations", bag_engines[k / 2].label,
                       (long long)(then.host_allocations - first.host_allocations));
             cr_assert_eq(first.device_buffers, then.device_buffers);
             cr_assert_eq(first.programs_built, then.programs_built);

@@ -6,14 +6,6 @@
 #include "core/optimizer.h"
 #include "support_train.h"
 
-static const bag_engine reference = {"reference", "reference", NULL, NULL, NULL};
-static const bag_engine engines[] = {
-    {"PoCL pthread", "pthread", NULL, NULL, NULL},
-    {"PoCL basic", "basic", NULL, NULL, NULL},
-    {"PoCL pthread, GPU kernels", "pthread", "gpu", NULL, NULL},
-};
-enum { NUM_ENGINES = sizeof engines / sizeof *engines };
-
 /* mode, weighted, arithmetic, observer, fake quantisation, freq, int64, events, widths, constant */
 static const train_form forms[] = {
     {QEMB_MODE_SUM, 0, QEMB_ARITHMETIC_TORCH_CPU, QEMB_OBSERVER_MOVING_AVERAGE, 1, 0, 0, 0, 1, 0.3},
@@ -39,51 +31,23 @@ Test(row_update, random_cases,
     const char *nightly = getenv("QEMB_NIGHTLY");
     const int64_t variants = nightly && *nightly ? 120 : 6;
     bag_pocl_devices();
-    qemb_context *ref = bag_context(&reference);
-    qemb_context *ctx[NUM_ENGINES];
-    for (int e = 0; e < NUM_ENGINES; e++) {
-        ctx[e] = bag_context(&engines[e]);
-    }
     for (int64_t kind = 0; kind < OP_OPTIMIZERS; kind++) {
         for (int64_t variant = 0; variant < variants; variant++) {
             op_row_update op = train_random(&forms[kind % NUM_FORMS], (uint64_t)(kind * 1000 + variant));
             op.backward.want = 0;
             op.backward.forward.steps = 4;
             train_optimizer(&op, kind, variant);
-            train_result want = train_model(&op);
-            train_result plain = train_run_in(ref, &op);
-            train_expect_same(&op, "reference against the model", &plain, &want, 0.0);
-            for (int e = 0; e < NUM_ENGINES; e++) {
-                if (e != 1 || kind == QEMB_SGD || kind == QEMB_LAMB) {
-                    train_result got = train_run_in(ctx[e], &op);
-                    train_expect_same(&op, engines[e].label, &got, &want, OP_ROW_UPDATE_TOLERANCE);
-                    train_result_free(&got);
-                }
-            }
-            train_result_free(&want);
-            train_result_free(&plain);
+            const bool both_devices = kind == QEMB_SGD || kind == QEMB_LAMB;
+            train_check(&op, both_devices ? BAG_EVERYWHERE : 1 << BAG_PTHREAD | 1 << BAG_GPU, OP_ROW_UPDATE_TOLERANCE);
         }
     }
-    for (int e = 0; e < NUM_ENGINES; e++) {
-        qemb_context_destroy(ctx[e]);
-    }
-    qemb_context_destroy(ref);
 }
 
 Test(row_update, one_case,
      .description = "row_update: the case that QEMB_CASE names, or else one of the random ones, every engine gives the bits of the model") {
     const op_row_update op = train_case_from_environment(plain_case(QEMB_SGD, 1, 3, 2));
     bag_pocl_devices();
-    train_result want = train_model(&op);
-    train_result plain = train_run(&reference, &op);
-    train_expect_same(&op, "reference against the model", &plain, &want, 0.0);
-    for (int e = 0; e < NUM_ENGINES; e++) {
-        train_result got = train_run(&engines[e], &op);
-        train_expect_same(&op, engines[e].label, &got, &want, 0.0);
-        train_result_free(&got);
-    }
-    train_result_free(&want);
-    train_result_free(&plain);
+    train_check(&op, BAG_EVERYWHERE, 0.0);
 }
 
 /* ---- one table alone, and saving in the middle ------------------------------------------------------------------------------- */
@@ -148,7 +112,7 @@ static void compare_alone(qemb_context *ctx, const op_row_update *op, const trai
 }
 
 Test(row_update, alone, .description = "row_update: one table alone or in a collection, the same bits after ten steps, every optimiser") {
-    static const bag_engine *const two[] = {&reference, &engines[0]};
+    static const bag_engine *const two[] = {&bag_engines[BAG_REFERENCE], &bag_engines[BAG_PTHREAD]};
     bag_pocl_devices();
     for (int e = 0; e < 2; e++) {
         qemb_context *ctx = bag_context(two[e]);
@@ -197,7 +161,7 @@ Test(row_update, resumed,
      .description =
          "row_update: state read in the middle and written into a fresh module and optimiser, the same next ten losses, bit for bit") {
     enum { BEFORE = 3, AFTER = 10 };
-    static const bag_engine *const some[] = {&reference, &engines[0], &engines[2]};
+    static const bag_engine *const some[] = {&bag_engines[BAG_REFERENCE], &bag_engines[BAG_PTHREAD], &bag_engines[BAG_GPU]};
     bag_pocl_devices();
     for (int e = 0; e < 3; e++) {
         qemb_context *ctx = bag_context(some[e]);
@@ -320,7 +284,7 @@ static void check_untouched(qemb_context *ctx, const char *label, int64_t kind) 
 Test(row_update, untouched_rows,
      .description = "row_update: pages of table, state and optimiser without a looked-up row may not be touched, three steps still run") {
     static const int64_t kinds[] = {QEMB_SGD, QEMB_ADAGRAD, QEMB_SPARSE_ADAM, QEMB_PARTIAL_ROWWISE_ADAM};
-    static const bag_engine *const some[] = {&reference, &engines[0], &engines[2]};
+    static const bag_engine *const some[] = {&bag_engines[BAG_REFERENCE], &bag_engines[BAG_PTHREAD], &bag_engines[BAG_GPU]};
     bag_pocl_devices();
     for (int e = 0; e < 3; e++) {
         qemb_context *ctx = bag_context(some[e]);
