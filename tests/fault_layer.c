@@ -541,6 +541,8 @@ static void fill_table(void) {
     table.clEnqueueBarrierWithWaitList = enqueue_barrier;
 }
 
+#include "fault_layer_plain.h"
+
 EXPORT CL_API_ENTRY cl_int CL_API_CALL clInitLayer(cl_uint entries_given, const cl_icd_dispatch *target, cl_uint *entries_back,
                                                    const cl_icd_dispatch **layer) {
     if (!target || entries_given < sizeof table / sizeof(void *)) {
@@ -549,6 +551,7 @@ EXPORT CL_API_ENTRY cl_int CL_API_CALL clInitLayer(cl_uint entries_given, const 
     driver = target;
     memcpy(&table, target, sizeof table);
     fill_table();
+    arm_from_environment();
     *entries_back = (cl_uint)(sizeof table / sizeof(void *));
     *layer = &table;
     return CL_SUCCESS;

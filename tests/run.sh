@@ -238,7 +238,8 @@ instrumented() {
     lane_folder=build-$1
     sanitizers=$2
     shift 2
-    CC=gcc configure "$lane_folder" -DCMAKE_BUILD_TYPE=Debug "-DQEMB_SANITIZE=$sanitizers" && build "$lane_folder" &&
+    # Lines are what a report needs: without the variables a fifth less to compile, and half as much to link.
+    CC=gcc configure "$lane_folder" -DCMAKE_BUILD_TYPE=Debug -DQEMB_OPTIONS=-g1 "-DQEMB_SANITIZE=$sanitizers" && build "$lane_folder" &&
         take_kernel_cache "$lane_folder" && run_tests "$lane_folder" "$@"
     lane_status=$?
     board R17 "$(grep -c ' Passed  ' "$lane_folder/tests.log") test programs, $(grep -c '[*][*][*]' "$lane_folder/tests.log") with reports" \
@@ -249,7 +250,7 @@ instrumented() {
 run_lane() {
     case $1 in
     release) CC=gcc configure build -DCMAKE_BUILD_TYPE=Release && build build && { [ $tests = no ] || run_tests build; } ;;
-    clang) CC=clang configure build-clang -DCMAKE_BUILD_TYPE=Release && build build-clang ;;
+    clang) CC=clang configure build-clang -DCMAKE_BUILD_TYPE=Release -DQEMB_OPTIONS=-g0 && build build-clang ;;
     asan) instrumented asan address,undefined,leak ;;
     tsan)
         # The table's fast form runs what has threads of its own; the lane by itself, and at night, all.
@@ -260,7 +261,7 @@ run_lane() {
         fi
         ;;
     coverage)
-        CC=gcc configure build-coverage -DCMAKE_BUILD_TYPE=Release "-DCMAKE_C_FLAGS_RELEASE=-O0 -g1 -DNDEBUG" -DQEMB_COVERAGE=ON &&
+        CC=gcc configure build-coverage -DCMAKE_BUILD_TYPE=Release "-DQEMB_OPTIONS=-O0;-g1" -DQEMB_COVERAGE=ON &&
             build build-coverage && take_kernel_cache build-coverage && covered_tests
         ;;
     *) sh "tests/lanes/$1.sh" ;;

@@ -79,8 +79,9 @@ endforeach()
 # The layer that makes OpenCL calls fail: the loader puts it between library and driver.
 add_library(fault_layer MODULE tests/fault_layer.c)
 target_link_libraries(fault_layer PRIVATE qemb_flags)
-set_source_files_properties(tests/support_layer.c PROPERTIES COMPILE_DEFINITIONS "QEMB_FAULT_LAYER=\"$<TARGET_FILE:fault_layer>\"")
+set_source_files_properties(tests/support_layer.c tests/test_program_faults.c PROPERTIES COMPILE_DEFINITIONS "QEMB_FAULT_LAYER=\"$<TARGET_FILE:fault_layer>\"")
 add_dependencies(test_fault_opencl fault_layer)
+add_dependencies(test_program_faults fault_layer qemb_program)
 # These walk over the same API with the same kernels: one after the other, so that each is compiled once.
 set_tests_properties(test_fault_opencl test_fault_memory test_bad_input PROPERTIES RESOURCE_LOCK walk)
 # These train the same module.
