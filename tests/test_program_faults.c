@@ -40,12 +40,11 @@ static void free_run(run *r) {
 
 static void run_program(const char *arguments, const fault *f, run *r) {
     char command[4096];
-    const char *options = getenv("ASAN_OPTIONS"); /* a release that fails leaves the driver's object behind */
     (void)remove(support_path("out"));
     (void)snprintf(command, sizeof command,
-                   "cd '%s' && ASAN_OPTIONS='%s%sdetect_leaks=0' QEMB_FAULT='%d %lld %d %d' QEMB_FAULT_REPORT=report "
+                   "cd '%s' && QEMB_FAULT='%d %lld %d %d' QEMB_FAULT_REPORT=report "
                    "OPENCL_LAYERS=" QEMB_FAULT_LAYER " timeout -k 5 300 QEMB %s 2>&1",
-                   support_path(""), options ? options : "", options ? ":" : "", f->entry + 1, f->at, f->code, f->persistent, arguments);
+                   support_path(""), f->entry + 1, f->at, f->code, f->persistent, arguments);
     r->code = support_shell(r->output, sizeof r->output, command);
     FILE *report = fopen(support_path("report"), "r");
     cr_assert_not_null(report, "qemb %s, QEMB_FAULT='%d %lld %d %d' ended by a signal: %s", arguments, f->entry + 1, f->at, f->code,
