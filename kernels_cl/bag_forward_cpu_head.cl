@@ -110,36 +110,8 @@ static inline float16 q_div_lanes(const float16 a, const float b) {
 }
 
 #if USES & USES_NORM
-/* Factor of max_norm for a row, from its values (fake-quantised when quant). The sum of the padded tree (c with c + P/2) is taken in
- * bit-reversed order with a stack of partial sums, so that rows of any length need no array. */
+/* Factor of max_norm for a row, from its values (fake-quantised when quant). */
 static inline float row_norm_factor(__global const q_table *t, __global const float *w, const q_qparams q, const int quant) {
-    float stack[24];
-    float largest = 0.0f;
-    int bits = 0;
-    if (!(t->flags & Q_HAS_NORM)) {
-        return 1.0f;
-    }
-    while ((1 << bits) < t->dim) {
-        bits++;
-    }
-    int depth = 0;
-    for (int i = 0; i < (1 << bits); i++) {
-        int c = 0;
-        for (int k = 0; k < bits; k++) {
-            c |= ((i >> k) & 1) << (bits - 1 - k);
-        }
-        float term = 0.0f;
-        if (c < t->dim) {
-            const float x = w[c];
-            const float y = quant ? q_fake_quant((float16)(x), q, t->qmin, t->qmax, t->arithmetic).s0 : x;
-            term = q_norm_term(y, t->norm_type);
-        }
-        largest = term > largest || term != term ? term : largest;
-        for (int k = 0; (i >> k) & 1; k++) {
-            term = stack[--depth] + term;
-        }
-        stack[depth++] = term;
-    }
-    return q_norm_factor(t->norm_type > 3.0e38f ? largest : stack[0], t->norm_type, t->max_norm);
+    Q_WALK_NORM(t, quant ? q_fake_quant((float16)(w[c]), q, t->qmin, t->qmax, t->arithmetic).s0 : w[c])
 }
 #endif

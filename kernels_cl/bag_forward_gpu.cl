@@ -88,34 +88,8 @@ static inline q_qparams qparams_at(const gpu_view v, __global const q_table *t, 
 #endif
 
 #if USES & USES_NORM
-/* Factor of max_norm of a row: every lane walks the padded tree (c with c + P/2) in bit-reversed order with a stack of partial sums. */
+/* Factor of max_norm of a row: every lane walks the whole tree. */
 static inline float norm_factor(__global const q_table *t, __global const float *w, const q_qparams q, const int quant) {
-    float stack[24];
-    float largest = 0.0f;
-    int bits = 0;
-    int depth = 0;
-    if (!(t->flags & Q_HAS_NORM)) {
-        return 1.0f;
-    }
-    while ((1 << bits) < t->dim) {
-        bits++;
-    }
-    for (int i = 0; i < (1 << bits); i++) {
-        int c = 0;
-        for (int k = 0; k < bits; k++) {
-            c |= ((i >> k) & 1) << (bits - 1 - k);
-        }
-        float term = 0.0f;
-        if (c < t->dim) {
-            const float y = quant ? FIRST(q_fake_quant((QV)(w[c]), q, t->qmin, t->qmax, ARITHMETIC(t))) : w[c];
-            term = q_norm_term(y, t->norm_type);
-        }
-        largest = term > largest || term != term ? term : largest;
-        for (int k = 0; (i >> k) & 1; k++) {
-            term = stack[--depth] + term;
-        }
-        stack[depth++] = term;
-    }
-    return q_norm_factor(t->norm_type > 3.0e38f ? largest : stack[0], t->norm_type, t->max_norm);
+    Q_WALK_NORM(t, quant ? FIRST(q_fake_quant((QV)(w[c]), q, t->qmin, t->qmax, ARITHMETIC(t))) : w[c])
 }
 #endif

@@ -139,33 +139,7 @@ static inline float16 divide_lanes(const float16 a, const float b) {
 }
 
 #if NORM
-/* Factor of max_norm: the padded tree (c with c + P/2) in bit-reversed order, with a stack of partial sums. */
 static inline float packed_norm_factor(__global const q_table *t, __global const uchar *codes, const q_qparams q) {
-    float stack[24];
-    float largest = 0.0f;
-    int bits = 0;
-    int depth = 0;
-    if (!(t->flags & Q_HAS_NORM)) {
-        return 1.0f;
-    }
-    while ((1 << bits) < t->dim) {
-        bits++;
-    }
-    for (int i = 0; i < (1 << bits); i++) {
-        int c = 0;
-        for (int k = 0; k < bits; k++) {
-            c |= ((i >> k) & 1) << (bits - 1 - k);
-        }
-        float term = 0.0f;
-        if (c < t->dim) {
-            term = q_norm_term(fma(q.scale, (float)q_load_code(codes, c, t->bits), q.zero), t->norm_type);
-        }
-        largest = term > largest || term != term ? term : largest;
-        for (int k = 0; (i >> k) & 1; k++) {
-            term = stack[--depth] + term;
-        }
-        stack[depth++] = term;
-    }
-    return q_norm_factor(t->norm_type > 3.0e38f ? largest : stack[0], t->norm_type, t->max_norm);
+    Q_WALK_NORM(t, fma(q.scale, (float)q_load_code(codes, c, t->bits), q.zero))
 }
 #endif

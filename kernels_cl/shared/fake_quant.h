@@ -172,6 +172,36 @@ static inline float q_norm_factor(const float total, const float p, const float 
     return norm > max_norm ? Q_DIV(max_norm, shifted) : 1.0f;
 }
 
+/* The body of a kernel's function that gives the factor of max_norm of a row of table t; VALUE is column c. The sum of the padded tree (c with
+ * c + P/2) is taken in bit-reversed order with a stack of partial sums, so that rows of any length need no array. */
+#define Q_WALK_NORM(t, VALUE)                                                                           \
+    float stack[24];                                                                                    \
+    float largest = 0.0f;                                                                               \
+    int bits = 0;                                                                                       \
+    int depth = 0;                                                                                      \
+    if (!((t)->flags & Q_HAS_NORM)) {                                                                   \
+        return 1.0f;                                                                                    \
+    }                                                                                                   \
+    while ((1 << bits) < (t)->dim) {                                                                    \
+        bits++;                                                                                         \
+    }                                                                                                   \
+    for (int i = 0; i < (1 << bits); i++) {                                                             \
+        int c = 0;                                                                                      \
+        for (int k = 0; k < bits; k++) {                                                                \
+            c |= ((i >> k) & 1) << (bits - 1 - k);                                                      \
+        }                                                                                               \
+        float term = 0.0f;                                                                              \
+        if (c < (t)->dim) {                                                                             \
+            term = q_norm_term(VALUE, (t)->norm_type);                                                  \
+        }                                                                                               \
+        largest = term > largest || term != term ? term : largest;                                      \
+        for (int k = 0; (i >> k) & 1; k++) {                                                            \
+            term = stack[--depth] + term;                                                               \
+        }                                                                                               \
+        stack[depth++] = term;                                                                          \
+    }                                                                                                   \
+    return q_norm_factor((t)->norm_type > 3.0e38f ? largest : stack[0], (t)->norm_type, (t)->max_norm);
+
 /* ---- elements ------------------------------------------------------------------------------------------------------ */
 
 /* Half to even, exact while |t| < 2^22: above 1.5 * 2^23 a float32 holds integers only. */

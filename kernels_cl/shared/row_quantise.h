@@ -92,7 +92,7 @@ static inline float q_greedy_loss(const Q_TABLE_SPACE float *w, const q_i32 dim,
         const float t = (w[c] - a) * inverse;
         const float low = t < -1.0f ? -1.0f : t;
         const float held = low > levels + 1.0f ? levels + 1.0f : low;
-        const float rounded = (held + 12582912.0f) - 12582912.0f;
+        const float rounded = (held + Q_ROUNDER) - Q_ROUNDER;
         const float q = rounded < 0.0f ? 0.0f : rounded > levels ? levels : rounded;
         const float product = q * scale;
         const float value = product + a;
