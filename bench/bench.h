@@ -29,6 +29,7 @@ typedef struct bench_options {
     int32_t tables;                                        /* T */
     int64_t rows[BENCH_MAX_TABLES], dim[BENCH_MAX_TABLES]; /* E and D of each table */
     int64_t batch, bag;                                    /* B and L */
+    int64_t long_bags;                                     /* 0, or: as many bags, the last of each table, have most of the B * L lookups */
     double alpha;                                          /* at most 1: uniform; above: Zipf */
     double reuse;                                          /* share of the ids that the next batch takes over from the last */
     int32_t bits;                                          /* 8, 4, 2 */
@@ -59,7 +60,7 @@ int64_t bench_weight_bytes(const bench_options *options); /* of all tables in fl
 
 /* Batches after FBGEMM's generator (tbe/utils/requests.py). alpha <= 1: uniform, duplicates kept, sorted inside a bag. alpha > 1:
  * of 3 L (at least 20) draws of Zipf(alpha) - 1 mod E the L smallest distinct ones, scattered over the table by a permutation;
- * uniform where so many cannot be found. Per-sample weights are N(0,1). */
+ * uniform where so many cannot be found. Per-sample weights are N(0,1). With long_bags the same ids lie in bags of 0 to 3, and in those. */
 typedef struct bench_indices bench_indices;
 bench_indices *bench_indices_create(const bench_options *options);
 void bench_indices_destroy(bench_indices *indices);

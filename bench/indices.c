@@ -121,6 +121,18 @@ static void zipf_bag(bench_indices *g, int32_t table, int64_t *ids) {
     }
 }
 
+/* Where bag b begins. */
+static int64_t offset_of(const bench_options *o, int64_t b) {
+    const int64_t table = b / o->batch, bag = b % o->batch, short_bags = o->batch - o->long_bags;
+    const int64_t in_short = short_bags / 4 * 6 + (short_bags % 4 * (short_bags % 4 - 1)) / 2;
+    int64_t at = bag * o->bag;
+    if (o->long_bags) {
+        at = bag <= short_bags ? bag / 4 * 6 + (bag % 4 * (bag % 4 - 1)) / 2
+                               : in_short + (bag - short_bags) * (o->batch * o->bag - in_short) / o->long_bags;
+    }
+    return table * o->batch * o->bag + at;
+}
+
 bench_indices *bench_indices_create(const bench_options *o) {
     bench_indices *g = bench_alloc(1, sizeof *g);
     const int64_t bags = o->tables * o->batch, draws = 3 * o->bag > 20 ? 3 * o->bag : 20;
@@ -136,9 +148,9 @@ bench_indices *bench_indices_create(const bench_options *o) {
         g->offsets_32[bags] = (int32_t)g->count;
     }
     for (int64_t b = 0; b < bags; b++) {
-        g->offsets[b] = b * o->bag;
+        g->offsets[b] = offset_of(o, b);
         if (g->offsets_32) {
-            g->offsets_32[b] = (int32_t)(b * o->bag);
+            g->offsets_32[b] = (int32_t)g->offsets[b];
         }
     }
     if (o->weighted) {

@@ -122,9 +122,10 @@ void bench_shape_text(const bench_options *o, char *text, size_t size) {
     char rows[48], dim[48];
     range_text(o->rows, o->tables, rows, sizeof rows);
     range_text(o->dim, o->tables, dim, sizeof dim);
-    (void)snprintf(text, size, "%s%sT=%d E=%s D=%s B=%lld L=%lld alpha=%g %s%s%s%s%s", o->name, o->name[0] ? ": " : "", o->tables, rows,
+    (void)snprintf(text, size, "%s%sT=%d E=%s D=%s B=%lld L=%lld alpha=%g %s%s%s%s%s%s", o->name, o->name[0] ? ": " : "", o->tables, rows,
                    dim, (long long)o->batch, (long long)o->bag, o->alpha, modes[o->mode], o->weighted ? " weighted" : "",
-                   o->repeat ? " repeat" : "", o->flush_mib ? " flushed" : "", o->indices_32 ? " int32" : "");
+                   o->repeat ? " repeat" : "", o->flush_mib ? " flushed" : "", o->indices_32 ? " int32" : "",
+                   o->long_bags ? " skewed" : "");
 }
 
 /* A number of KiB behind `key` in a file of lines "Key:  123 kB"; 0 if it is not there. */

@@ -216,7 +216,8 @@ static inline void gpu_bag(const gpu_view v, __global const q_table *t, __global
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
 bag_forward(__global const q_table *tables, __global const q_feature *features, SLAB_PARAMETERS(__global const float *, slab),
             SLAB_PARAMETERS(__global const q_state *, state), __global const INDEX *indices, __global const OFFSET *offsets,
-            __global const float *weights, __global float *out, __global int *winners, __global const uint *status, const q_bag_forward a) {
+            __global const float *weights, __global float *out, __global int *winners, __global const uint *status,
+            __global const int *longs, volatile __global uint *events, const q_bag_forward a) {
 #if REDUCE == 0
     __local int scratch[2 * GROUP];
     __local int longest[GROUP];
@@ -225,16 +226,19 @@ bag_forward(__global const q_table *tables, __global const q_feature *features, 
 #endif
     const int item = (int)(get_global_id(0) / LANES);
     const int bags = (int)a.batch.bags;
-    const int active = item < bags * a.num_features && !q_refused(status);
-    const int slot = active ? item / bags : 0;
-    const int bag = active ? item - slot * bags : 0;
-    __global const q_feature *f = features + a.first_feature + slot;
+    int active = item < q_turns(a.deal, bags, a.num_features) && !q_refused(status);
+    const q_turn turn = q_turn_of(a.deal, active ? item : a.deal.num_long, longs, bags, a.first_feature);
+    active = active && turn.feature >= a.first_feature && turn.feature < a.first_feature + a.num_features;
+    const int bag = turn.bag;
+    __global const q_feature *f = features + (active ? turn.feature : a.first_feature);
     __global const q_table *t = tables + f->table;
     gpu_view v;
     v.begin = 0;
     v.end = 0;
     if (active) {
         q_bag(a.batch, offsets, (long)f->index * bags + bag, &v.begin, &v.end);
+        active = turn.is_long || v.end - v.begin < a.deal.long_from;
+        v.end = active ? v.end : v.begin;
     }
     v.indices = indices + a.batch.indices_at;
     v.weights = weights + a.batch.weights_at;

@@ -144,18 +144,25 @@ static inline void packed_columns(const packed_view v, __global const q_table *t
 
 __kernel void packed_forward(__global const q_table *tables, __global const q_feature *features, SLAB_PARAMETERS(__global const uchar *, slab),
                              __global const INDEX *indices, __global const OFFSET *offsets, __global const float *weights, __global const int *maps,
-                             __global out_t *out, __global const uint *status, const q_packed_forward a) {
+                             __global out_t *out, __global const uint *status, __global const int *longs, volatile __global uint *events,
+                             const q_packed_forward a) {
     const int item = (int)(get_global_id(0) / LANES);
     const int bags = (int)a.batch.bags;
-    if (item >= bags * a.num_features || q_refused(status)) {
+    if (item >= q_turns(a.deal, bags, a.num_features) || q_refused(status)) {
         return;
     }
-    const int slot = item / bags;
-    const int bag = item - slot * bags;
-    __global const q_feature *f = features + a.first_feature + slot;
+    const q_turn turn = q_turn_of(a.deal, item, longs, bags, a.first_feature);
+    const int bag = turn.bag;
+    if (turn.feature < a.first_feature || turn.feature >= a.first_feature + a.num_features) {
+        return; /* a long bag that another group of slabs has */
+    }
+    __global const q_feature *f = features + turn.feature;
     __global const q_table *t = tables + f->table;
     packed_view v;
     q_bag(a.batch, offsets, (long)f->index * bags + bag, &v.begin, &v.end);
+    if (!turn.is_long && v.end - v.begin >= a.deal.long_from) {
+        return;
+    }
     v.indices = indices + a.batch.indices_at;
     v.weights = weights + a.batch.weights_at;
     v.maps = maps;

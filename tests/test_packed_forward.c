@@ -173,7 +173,7 @@ static serving numbered(int i) {
     s.op.E = 101 + i;
     s.op.B = 307;
     s.op.L = 6;
-    s.op.ragged = 1;
+    s.op.ragged = 1 + i / 2 % 2;
     s.op.weighted = s.op.mode == QEMB_MODE_SUM && i % 4 == 2;
     s.op.padding = i % 5 == 1 ? 17 : -1;
     s.op.max_norm = i % 7 == 3 ? 0.8 : -1.0;

@@ -16,6 +16,7 @@ static const char help_head[] = "usage: qemb bench OPERATION [options]       one
 static const char help_tail[] = "\n"
                                 "shape    --tables 1  --rows 1M (or E1,E2,... or kaggle[:SCALE])  --dim 64 (or D1,D2,...)  --mixed\n"
                                 "         --batch 2048  --bag 20  --mode sum (mean, max)  --weighted\n"
+                                "         --long 0 (else as many bags have most of the lookups, the others 0 to 3)\n"
                                 "ids      --alpha 1 (uniform; above 1: Zipf)  --reuse 0  --int32 (else int64)  --seed 1\n"
                                 "module   --bits 8 (4, 2)  --float  --observer memoryless (moving_average, min_max)\n"
                                 "         --arithmetic torch_cpu (torch_cuda, packed)\n"

@@ -14,6 +14,7 @@ enum option_code {
     OPT_MIXED,
     OPT_BATCH,
     OPT_BAG,
+    OPT_LONG,
     OPT_ALPHA,
     OPT_REUSE,
     OPT_BITS,
@@ -48,6 +49,7 @@ static const struct option long_options[] = {{"tables", required_argument, NULL,
                                              {"mixed", no_argument, NULL, OPT_MIXED},
                                              {"batch", required_argument, NULL, OPT_BATCH},
                                              {"bag", required_argument, NULL, OPT_BAG},
+                                             {"long", required_argument, NULL, OPT_LONG},
                                              {"alpha", required_argument, NULL, OPT_ALPHA},
                                              {"reuse", required_argument, NULL, OPT_REUSE},
                                              {"bits", required_argument, NULL, OPT_BITS},
@@ -138,6 +140,9 @@ static int set_number(int code, const char *text, bench_command *c, lists *given
         break;
     case OPT_BAG:
         good = cli_integer(text, 1, INT32_MAX, &o->bag);
+        break;
+    case OPT_LONG:
+        good = cli_integer(text, 0, INT32_MAX, &o->long_bags);
         break;
     case OPT_ALPHA:
         good = cli_real(text, 0.0, 16.0, &o->alpha);
@@ -275,6 +280,10 @@ static int check(const bench_command *c) {
     if (o->batch > INT32_MAX / o->bag || o->batch * o->bag > INT32_MAX / o->tables) {
         return cli_usage("bench", "%d tables x %lld bags x %lld lookups is more than 2^31; take fewer", o->tables, (long long)o->batch,
                          (long long)o->bag);
+    }
+    if (o->long_bags && (o->long_bags > o->batch || o->bag < 4)) {
+        return cli_usage("bench", "--long %lld: want at most the %lld bags, and --bag 4 or more", (long long)o->long_bags,
+                         (long long)o->batch);
     }
     if (o->weighted && o->mode != QEMB_MODE_SUM) {
         return cli_usage("bench", "--weighted goes with --mode sum");

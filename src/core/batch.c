@@ -1,7 +1,8 @@
 /* batch.c - the only place where indices and offsets are validated.
  *
  * Host input is checked and narrowed in one pass into a staging block [offsets int32 | weights | indices int32 or int64], which one
- * copy brings to the device. Device input is checked by a kernel (ops->batch_check). */
+ * copy brings to the device. Long bags, which are to be computed first, are found on the way, and their list travels in the same block. Device
+ * input is checked by a kernel (ops->batch_check), its bags are taken in order: the host would have to wait to know how many are long. */
 #include "core/batch.h"
 
 #include <string.h>
@@ -91,7 +92,8 @@ static int64_t load(const void *values, qemb_dtype type, int64_t i) {
     return type == QEMB_INT64 ? ((const int64_t *)values)[i] : ((const int32_t *)values)[i];
 }
 
-static qemb_status check_offsets(const qemb_embedding_bag *bag, const qemb_input *in, qemb_dtype type, int32_t *target) {
+/* Copies the offsets; *longest: lookups of the longest bag. */
+static qemb_status check_offsets(const qemb_embedding_bag *bag, const qemb_input *in, qemb_dtype type, int32_t *target, int64_t *longest) {
     qemb_status st = QEMB_OK;
     int64_t before = 0;
     for (int64_t i = 0; i < in->num_offsets; i++) {
@@ -101,9 +103,11 @@ static qemb_status check_offsets(const qemb_embedding_bag *bag, const qemb_input
                 (long long)value, (long long)before);
         REQUIRE(value <= in->num_indices, QEMB_ERR_OFFSETS, "batch_set: offsets[%lld]=%lld, want at most num_indices=%lld", (long long)i,
                 (long long)value, (long long)in->num_indices);
+        *longest = value - before > *longest ? value - before : *longest;
         before = value;
         target[i] = (int32_t)value;
     }
+    *longest = in->num_indices - before > *longest ? in->num_indices - before : *longest;
     REQUIRE(!bag->options.include_last_offset || before == in->num_indices, QEMB_ERR_OFFSETS,
             "batch_set: the last of %lld offsets is %lld, want num_indices=%lld (include_last_offset)", (long long)in->num_offsets,
             (long long)before, (long long)in->num_indices);
@@ -175,6 +179,54 @@ static qemb_status check_indices(const qemb_embedding_bag *bag, const qemb_input
     return QEMB_OK;
 }
 
+enum { LONG_TIMES = 8, LONG_LEAST = 64 };
+
+/* Lookups from which on a bag is long: a multiple of the mean, so that no more than bags / LONG_TIMES can be. */
+static int64_t long_from(const q_batch *shape, int64_t bags) {
+    const int64_t times = (LONG_TIMES * shape->lookups + bags - 1) / (bags > 0 ? bags : 1);
+    return times > LONG_LEAST ? times : LONG_LEAST;
+}
+
+static int64_t bag_length(const q_batch *shape, const int32_t *offsets, int64_t g) {
+    return (g + 1 < shape->num_offsets ? offsets[g + 1] : shape->lookups) - offsets[g];
+}
+
+/* The list of struct q_deal, the longest first as far as the power of two below a length tells. */
+static void list_long_bags(const qemb__tables *tables, const q_batch *shape, const int32_t *offsets, int32_t *list,
+                           qemb__batch_view *view) {
+    enum { CLASSES = 32 };
+    const int64_t bags = shape->bags;
+    const int64_t least = long_from(shape, bags * tables->num_features);
+    if (view->longest < least) {
+        return;
+    }
+    int32_t at[CLASSES + 1] = {0}; /* bags of class k, then the place of the next one; class k: lengths from 2^(31 - k) on */
+    for (int pass = 0; pass < 2; pass++) {
+        for (int32_t f = 0; f < tables->num_features; f++) {
+            const int64_t first = (int64_t)tables->feature[f].index * bags;
+            for (int64_t b = 0; b < bags; b++) {
+                const int64_t length = bag_length(shape, offsets, first + b);
+                if (length >= least) {
+                    int k = 0;
+                    while (length >> (CLASSES - 1 - k) == 0) {
+                        k++;
+                    }
+                    if (pass == 0) {
+                        at[k + 1]++;
+                    } else {
+                        list[at[k]++] = (int32_t)(f * bags + b);
+                    }
+                }
+            }
+        }
+        for (int k = 0; pass == 0 && k < CLASSES; k++) {
+            at[k + 1] += at[k];
+        }
+    }
+    view->num_long = at[CLASSES];
+    view->long_from = (int32_t)least;
+}
+
 /* A window of `bytes` at `offset` of the store. */
 static qemb_buffer window(const qemb_buffer *store, size_t offset, size_t bytes) {
     qemb_buffer w = *store;
@@ -197,33 +249,70 @@ static void swap_status(qemb_batch *b) {
     b->spare = status;
 }
 
-static qemb_status set_host(qemb_batch *b, const qemb_embedding_bag *bag, const qemb_input *in, const q_batch *shape_in) {
+/* Where things lie in a staging block and a store. */
+typedef struct block_layout {
+    size_t offsets_bytes, weights_bytes, indices_bytes, longs_at, longs_bytes;
+    bool weighted;
+} block_layout;
+
+static block_layout layout_of(const qemb_embedding_bag *bag, const qemb_input *in, const q_batch *shape, bool narrow) {
+    block_layout l = {
+        .offsets_bytes = (size_t)qemb__round_up(shape->num_offsets * (int64_t)sizeof(int32_t), 64),
+        .weights_bytes = (size_t)qemb__round_up(in->per_sample_weights ? in->num_indices * (int64_t)sizeof(float) : 0, 64),
+        .indices_bytes = (size_t)in->num_indices * (narrow ? sizeof(int32_t) : sizeof(int64_t)),
+        .weighted = in->per_sample_weights != NULL,
+    };
+    l.longs_at = (size_t)qemb__round_up((int64_t)(l.offsets_bytes + l.weights_bytes + l.indices_bytes), 64);
+    l.longs_bytes = shape->num_offsets ? (size_t)(shape->bags * bag->tables->num_features / LONG_TIMES) * sizeof(int32_t) : 0;
+    return l;
+}
+
+/* The view of the store that was filled last. */
+static void view_store(qemb_batch *b, const q_batch *shape, const block_layout *l, const qemb__batch_view *longs, bool narrow) {
+    qemb_buffer *store = b->store[b->turn];
+    b->view_offsets = window(store, 0, l->offsets_bytes);
+    b->view_weights = window(store, l->offsets_bytes, l->weights_bytes);
+    b->view_indices = window(store, l->offsets_bytes + l->weights_bytes, l->indices_bytes);
+    b->view_longs = window(store, l->longs_at, (size_t)longs->num_long * sizeof(int32_t));
+    b->view = (qemb__batch_view){.shape = *shape,
+                                 .indices = &b->view_indices,
+                                 .offsets = shape->num_offsets ? &b->view_offsets : NULL,
+                                 .weights = l->weighted ? &b->view_weights : NULL,
+                                 .status = b->view.status,
+                                 .indices_64 = !narrow,
+                                 .longs = longs->num_long ? &b->view_longs : NULL,
+                                 .num_long = longs->num_long,
+                                 .long_from = longs->long_from,
+                                 .longest = longs->longest};
+}
+
+static qemb_status set_host(qemb_batch *b, const qemb_embedding_bag *bag, const qemb_input *in, const q_batch *shape) {
     qemb_status st = QEMB_OK;
     const qemb_dtype offsets_dtype = in->offsets_dtype ? in->offsets_dtype : in->indices_dtype;
     const int turn = 1 - b->turn;
-    q_batch shape = *shape_in;
     bool narrow = true;
     int64_t skipped = 0;
     for (int32_t t = 0; t < bag->tables->num_tables; t++) {
         narrow = narrow && bag->tables->table[t].rows <= INT32_MAX;
     }
-    size_t offsets_bytes = (size_t)qemb__round_up(shape.num_offsets * (int64_t)sizeof(int32_t), 64);
-    size_t weights_bytes = (size_t)qemb__round_up(in->per_sample_weights ? in->num_indices * (int64_t)sizeof(float) : 0, 64);
-    size_t indices_bytes = (size_t)in->num_indices * (narrow ? sizeof(int32_t) : sizeof(int64_t));
-    size_t bytes = offsets_bytes + weights_bytes + indices_bytes;
-    size_t want = bytes ? bytes : 1;
+    const block_layout l = layout_of(bag, in, shape, narrow);
+    qemb__batch_view longs = {0};
+    size_t bytes = l.offsets_bytes + l.weights_bytes + l.indices_bytes;
+    size_t want = l.longs_at + l.longs_bytes ? l.longs_at + l.longs_bytes : 1;
     TRY(b->ctx->ops->fence_wait(b->ctx, &b->fence[turn]));
     TRY(qemb__grow(&b->staging[turn], &b->staging_bytes[turn], (int64_t)want, 1));
     TRY(qemb__buffer_reserve(b->ctx, want, &b->store[turn]));
     char *staging = b->staging[turn];
-    int32_t *offsets = shape.num_offsets ? (int32_t *)(void *)staging : NULL;
+    int32_t *offsets = shape->num_offsets ? (int32_t *)(void *)staging : NULL;
     if (offsets) {
-        TRY(check_offsets(bag, in, offsets_dtype, offsets));
+        TRY(check_offsets(bag, in, offsets_dtype, offsets, &longs.longest));
+        list_long_bags(bag->tables, shape, offsets, (int32_t *)(void *)(staging + l.longs_at), &longs);
     }
-    TRY(check_indices(bag, in, &shape, offsets, narrow, staging + offsets_bytes + weights_bytes, &skipped));
+    TRY(check_indices(bag, in, shape, offsets, narrow, staging + l.offsets_bytes + l.weights_bytes, &skipped));
     if (in->per_sample_weights) {
-        memcpy(staging + offsets_bytes, in->per_sample_weights, (size_t)in->num_indices * sizeof(float));
+        memcpy(staging + l.offsets_bytes, in->per_sample_weights, (size_t)in->num_indices * sizeof(float));
     }
+    bytes = longs.num_long ? l.longs_at + (size_t)longs.num_long * sizeof(int32_t) : bytes;
     if (b->status_dirty) {
         TRY(reset_status(b));
     }
@@ -235,15 +324,7 @@ static qemb_status set_host(qemb_batch *b, const qemb_embedding_bag *bag, const 
         b->status_dirty = false;
     }
     b->turn = turn;
-    b->view_offsets = window(b->store[turn], 0, offsets_bytes);
-    b->view_weights = window(b->store[turn], offsets_bytes, weights_bytes);
-    b->view_indices = window(b->store[turn], offsets_bytes + weights_bytes, indices_bytes);
-    b->view = (qemb__batch_view){.shape = shape,
-                                 .indices = &b->view_indices,
-                                 .offsets = offsets ? &b->view_offsets : NULL,
-                                 .weights = in->per_sample_weights ? &b->view_weights : NULL,
-                                 .status = b->view.status,
-                                 .indices_64 = !narrow};
+    view_store(b, shape, &l, &longs, narrow);
     b->on_device = false;
     b->skipped = skipped;
 done:

@@ -19,8 +19,8 @@ struct qemb_batch {
     qemb_buffer *store[2];
     void *staging[2];
     int64_t staging_bytes[2];
-    void *fence[2];                                       /* end of the copy out of staging */
-    qemb_buffer view_indices, view_offsets, view_weights; /* windows into store[turn] */
+    void *fence[2];                                                   /* end of the copy out of staging */
+    qemb_buffer view_indices, view_offsets, view_weights, view_longs; /* windows into store[turn] */
     int turn;
 
     qemb_buffer *spare; /* status words for the next set, so that one that fails leaves those of the last as they are */

@@ -76,7 +76,7 @@ qemb_status qemb_context_create(const char *device, qemb_context **out) {
     } else {
         TRY(qemb__opencl_open(ctx, device));
     }
-    TRY(qemb__buffer_create(ctx, 2 * sizeof(q_i64), &ctx->events));
+    TRY(qemb__buffer_create(ctx, Q_EVENTS * sizeof(q_i64), &ctx->events));
     *out = ctx;
     ctx = NULL;
 done:

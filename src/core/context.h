@@ -16,7 +16,7 @@ struct qemb_context {
     atomic_flag busy;     /* set while a call is inside */
     qemb_device_report report;
     qemb_counters counters;
-    qemb_buffer *events;   /* two q_i64 on the device: nonfinite rows, repaired rows, counted by kernels that store state */
+    qemb_buffer *events;   /* Q_EVENTS words on the device */
     qemb_batch *unchecked; /* batches with device input whose status has not been read yet, linked by next_unchecked */
     uint64_t serials;      /* given so far, see qemb__serial */
     int64_t mark;          /* counters.commands before the first command of this call that changes what the caller can see */

@@ -16,6 +16,9 @@ typedef struct qemb__batch_view {
     qemb_buffer *weights; /* NULL: all 1 */
     qemb_buffer *status;  /* Q_STATUS_WORDS words */
     bool indices_64, offsets_64;
+    qemb_buffer *longs; /* the list of struct q_deal, NULL where it is not known; a hint: any order gives the same bits */
+    int32_t num_long, long_from;
+    int64_t longest; /* lookups of the longest bag, where the list is known */
 } qemb__batch_view;
 
 typedef struct qemb__bag_forward_args {

@@ -161,13 +161,15 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
         qemb__cl_arg_buffer(&list, args->out);
         qemb__cl_arg_buffer(&list, args->winners ? args->winners : b->status);
         qemb__cl_arg_buffer(&list, b->status);
+        qemb__cl_arg_buffer(&list, b->longs ? b->longs : b->status);
+        qemb__cl_arg_buffer(&list, ctx->events);
         a.first_feature = group->first_feature;
         a.num_features = group->num_features;
         a.tile = tile_of(cl, s, pick, b, group->num_features);
-        qemb__cl_arg(&list, sizeof a, &a);
-        const int64_t items = (b->shape.bags + a.tile - 1) / a.tile * group->num_features;
+        const int64_t items = qemb__cl_deal(cl, b, group->num_features, a.tile, &a.deal);
         const int local = a.tile > 1 ? 1 : pick->knob[QEMB__KNOB_LOCAL];
-        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items, local))
+        qemb__cl_arg(&list, sizeof a, &a);
+        TRY(cl->is_cpu ? qemb__cl_launch_bags(ctx, kernel, &list, items, local, &a.deal)
                        : qemb__cl_launch(ctx, kernel, &list, items * shape_gpu(pick, s).lanes, (size_t)local));
     }
 done:

@@ -28,7 +28,7 @@ qemb_status qemb_context_from_cl(cl_context context, cl_device_id device, cl_com
     ctx = block;
     atomic_flag_clear(&ctx->busy);
     TRY(qemb__cl_open(ctx, platform, device, context, queue));
-    TRY(qemb__buffer_create(ctx, 2 * sizeof(q_i64), &ctx->events));
+    TRY(qemb__buffer_create(ctx, Q_EVENTS * sizeof(q_i64), &ctx->events));
     *out = ctx;
     ctx = NULL;
 done:

@@ -89,6 +89,13 @@ qemb_status qemb__cl_enqueued(qemb_context *ctx, cl_int error, cl_event event, c
 qemb_status qemb__cl_waited(qemb_context *ctx, cl_int error, bool ended, const char *what);
 void qemb__cl_forget_events(qemb__cl *cl);
 
+/* ---- deal.c */
+/* Fills `deal` for a launch over these features; the turns, which are the work-items where they are not dealt. */
+int64_t qemb__cl_deal(const qemb__cl *cl, const qemb__batch_view *batch, int32_t features, q_i32 tile, q_deal *deal);
+/* Launches that many turns of the CPU family. */
+qemb_status qemb__cl_launch_bags(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *args, int64_t items, int local,
+                                 const q_deal *deal);
+
 /* ---- error.c */
 const char *qemb__cl_error_name(cl_int error);
 qemb_status qemb__cl_fail(cl_int error, const char *what);

@@ -119,11 +119,13 @@ qemb_status qemb__cl_packed_forward(qemb_context *ctx, const qemb__packed_forwar
         qemb__cl_arg_buffer(&list, args->maps ? args->maps : b->status);
         qemb__cl_arg_buffer(&list, args->out);
         qemb__cl_arg_buffer(&list, b->status);
+        qemb__cl_arg_buffer(&list, b->longs ? b->longs : b->status);
+        qemb__cl_arg_buffer(&list, ctx->events);
         a.first_feature = group->first_feature;
         a.num_features = group->num_features;
+        const int64_t items = qemb__cl_deal(cl, b, group->num_features, 1, &a.deal);
         qemb__cl_arg(&list, sizeof a, &a);
-        const int64_t items = b->shape.bags * group->num_features;
-        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items, local))
+        TRY(cl->is_cpu ? qemb__cl_launch_bags(ctx, kernel, &list, items, local, &a.deal)
                        : qemb__cl_launch(ctx, kernel, &list, items * pick->knob[QEMB__KNOB_LANES], (size_t)local));
     }
 done:

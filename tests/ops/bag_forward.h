@@ -18,7 +18,8 @@
 #define OP_BAG_FORWARD_TOLERANCE 0.0
 
 /* T tables of E rows of D columns (where `vary` is set, table t has E + 3t rows and a width of its own), one feature a table, B bags a
- * feature, L lookups a bag (where `ragged` is set, 0 to 2L and every fifth bag empty). */
+ * feature, L lookups a bag (ragged 1: 0 to 2L and every fifth bag empty; 2: likewise, and one of 13, at most
+ * about 16, is more than 20 times as long, and a good part of the batch). */
 enum { OP_MODE_NONE = 3 };
 
 typedef struct op_bag_forward {
@@ -183,11 +184,26 @@ static inline void op_lookups_free(op_lookups *in) {
     *in = (op_lookups){0};
 }
 
+static inline int64_t op_bag_forward_long(const op_bag_forward *op) {
+    return 64 + 24 * op->L + op->T * op->B * op->L / 32;
+}
+
+static inline int64_t op_bag_forward_count(const op_bag_forward *op, int64_t bag, uint64_t *state) {
+    const int64_t period = op->T * op->B > 208 ? op->T * op->B / 16 : 13;
+    if (!op->ragged || op->two_d) {
+        return op->L;
+    }
+    if (op->ragged == 2 && bag % period == 11) {
+        return op_bag_forward_long(op) + op_below(state, 7);
+    }
+    return bag % 5 == 3 ? 0 : op_below(state, 2 * op->L + 1);
+}
+
 /* The lookups of step `step`. Ids are uniform; false when there is no memory. */
 static inline bool op_bag_forward_fill(const op_bag_forward *op, int64_t step, op_lookups *in) {
     uint64_t state = (uint64_t)op->seed * 1000003u + (uint64_t)step;
     const int64_t bags = op->T * op->B;
-    const size_t most = (size_t)(bags * (2 * op->L + 1) + 1);
+    const size_t most = (size_t)(bags * (2 * op->L + 1) + (op->ragged == 2 ? 18 * (op_bag_forward_long(op) + 7) : 0) + 1);
     *in = (op_lookups){.num_offsets = bags + 1};
     in->indices = malloc(most * sizeof *in->indices);
     in->weights = malloc(most * sizeof *in->weights);
@@ -197,7 +213,7 @@ static inline bool op_bag_forward_fill(const op_bag_forward *op, int64_t step, o
         return false;
     }
     for (int64_t g = 0; g < bags; g++) {
-        const int64_t count = !op->ragged || op->two_d ? op->L : g % 5 == 3 ? 0 : op_below(&state, 2 * op->L + 1);
+        const int64_t count = op_bag_forward_count(op, g, &state);
         in->offsets[g] = in->num_indices;
         for (int64_t i = 0; i < count; i++) {
             in->weights[in->num_indices] = 2.0f * op_uniform(&state);
