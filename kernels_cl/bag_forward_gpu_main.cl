@@ -226,7 +226,7 @@ bag_forward(__global const q_table *tables, __global const q_feature *features, 
 #endif
     const int item = (int)(get_global_id(0) / LANES);
     const int bags = (int)a.batch.bags;
-    int active = item < q_turns(a.deal, bags, a.num_features) && !q_refused(status);
+    int active = item < a.deal.turns && !q_refused(status);
     const q_turn turn = q_turn_of(a.deal, active ? item : a.deal.num_long, longs, bags, a.first_feature);
     active = active && turn.feature >= a.first_feature && turn.feature < a.first_feature + a.num_features;
     const int bag = turn.bag;
@@ -237,7 +237,7 @@ bag_forward(__global const q_table *tables, __global const q_feature *features, 
     v.end = 0;
     if (active) {
         q_bag(a.batch, offsets, (long)f->index * bags + bag, &v.begin, &v.end);
-        active = turn.is_long || v.end - v.begin < a.deal.long_from;
+        active = !q_elsewhere(a.batch, a.deal, offsets, (long)f->index * bags, turn);
         v.end = active ? v.end : v.begin;
     }
     v.indices = indices + a.batch.indices_at;

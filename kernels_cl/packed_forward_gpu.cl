@@ -148,7 +148,7 @@ __kernel void packed_forward(__global const q_table *tables, __global const q_fe
                              const q_packed_forward a) {
     const int item = (int)(get_global_id(0) / LANES);
     const int bags = (int)a.batch.bags;
-    if (item >= q_turns(a.deal, bags, a.num_features) || q_refused(status)) {
+    if (item >= a.deal.turns || q_refused(status)) {
         return;
     }
     const q_turn turn = q_turn_of(a.deal, item, longs, bags, a.first_feature);
@@ -159,10 +159,10 @@ __kernel void packed_forward(__global const q_table *tables, __global const q_fe
     __global const q_feature *f = features + turn.feature;
     __global const q_table *t = tables + f->table;
     packed_view v;
-    q_bag(a.batch, offsets, (long)f->index * bags + bag, &v.begin, &v.end);
-    if (!turn.is_long && v.end - v.begin >= a.deal.long_from) {
+    if (q_elsewhere(a.batch, a.deal, offsets, (long)f->index * bags, turn)) {
         return;
     }
+    q_bag(a.batch, offsets, (long)f->index * bags + bag, &v.begin, &v.end);
     v.indices = indices + a.batch.indices_at;
     v.weights = weights + a.batch.weights_at;
     v.maps = maps;

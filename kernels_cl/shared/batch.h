@@ -43,69 +43,51 @@ static inline void q_bag(const q_batch b, __global const OFFSET *offsets, const 
     }
 }
 
-/* Neighbouring bags [bag, end) of a feature; is_long: one of the list. */
+/* Every work-item of a launch asks once; the last one leaves the counter as it was. */
+static inline int q_turn_number(const q_deal d, volatile __global uint *events) {
+    if (!d.dealt) {
+        return (int)get_global_id(0);
+    }
+    const uint i = atomic_inc(&events[Q_EVENT_TURN]);
+    if (i == (uint)get_global_size(0) - 1) {
+        (void)atomic_xchg(&events[Q_EVENT_TURN], 0u);
+    }
+    return (int)i;
+}
+
+/* Bags [bag, end) of a feature; listed: for the sake of which the turn stands in the list, or -1. */
 typedef struct q_turn {
-    int feature, bag, end, is_long;
+    int feature, bag, end, listed;
 } q_turn;
 
 static inline q_turn q_turn_of(const q_deal d, const int i, __global const int *longs, const int bags, const int first_feature) {
-    const int in_feature = (bags + d.turn - 1) / d.turn;
     q_turn r;
-    r.is_long = i < d.num_long;
-    if (r.is_long) {
+    if (i < d.num_long) {
         const int place = longs[d.long_at + i];
         r.feature = place / bags;
-        r.bag = place - r.feature * bags;
-        r.end = r.bag + 1;
+        r.listed = place - r.feature * bags;
+        r.bag = r.listed - r.listed % d.tile;
     } else {
-        const int slot = (i - d.num_long) / in_feature;
+        const int slot = (i - d.num_long) / d.in_feature;
         r.feature = first_feature + slot;
-        r.bag = (i - d.num_long - slot * in_feature) * d.turn;
-        r.end = min(bags, r.bag + d.turn);
+        r.listed = -1;
+        r.bag = (i - d.num_long - slot * d.in_feature) * d.tile;
     }
+    r.end = min(bags, r.bag + d.tile);
     return r;
 }
 
-static inline int q_turns(const q_deal d, const int bags, const int features) {
-    return d.num_long + (bags + d.turn - 1) / d.turn * features;
-}
-
-/* CPU family. Two words of the events: turns taken so far, work-items that have ended; both are 0 between launches. */
-static inline int q_first_turn(const q_deal d, volatile __global uint *events) {
-    return d.dealt ? (int)atomic_inc(&events[Q_EVENT_TURNS]) : (int)get_global_id(0);
-}
-
-static inline int q_next_turn(const q_deal d, volatile __global uint *events) {
-    return d.dealt ? (int)atomic_inc(&events[Q_EVENT_TURNS]) : 0x7fffffff;
-}
-
-static inline void q_last_turn(const q_deal d, volatile __global uint *events) {
-    if (d.dealt && atomic_inc(&events[Q_EVENT_TURNS + 1]) == (uint)get_global_size(0) - 1) {
-        (void)atomic_xchg(&events[Q_EVENT_TURNS], 0u);
-        (void)atomic_xchg(&events[Q_EVENT_TURNS + 1], 0u);
+/* Whether another turn has these bags: a bag of the list is among them, and it is not the first one that brought the turn there. first: bag 0
+ * of the feature. */
+static inline int q_elsewhere(const q_batch b, const q_deal d, __global const OFFSET *offsets, const long first, const q_turn r) {
+    for (int bag = r.bag; d.num_long && bag < r.end; bag++) {
+        long begin, end;
+        q_bag(b, offsets, first + bag, &begin, &end);
+        if (end - begin >= d.long_from) {
+            return bag != r.listed;
+        }
     }
-}
-
-/* Whether bag g, counted over all features, stands in the list. */
-static inline int q_listed(const q_batch b, const q_deal d, __global const OFFSET *offsets, const long g) {
-    long begin, end;
-    q_bag(b, offsets, g, &begin, &end);
-    return end - begin >= d.long_from;
-}
-
-/* The end of a tile of at most `most` bags at r->bag, which moves behind bags of the list; first: bag 0 of the feature. */
-static inline int q_tile_end(const q_batch b, const q_deal d, __global const OFFSET *offsets, const long first, const int most, q_turn *r) {
-    if (d.num_long == 0 || r->is_long) {
-        return min(r->end, r->bag + most);
-    }
-    while (r->bag < r->end && q_listed(b, d, offsets, first + r->bag)) {
-        r->bag++;
-    }
-    int end = r->bag;
-    while (end < r->end && end < r->bag + most && !q_listed(b, d, offsets, first + end)) {
-        end++;
-    }
-    return end;
+    return 0;
 }
 
 /* A device-input check failed: kernels of the batch do nothing. */

@@ -102,9 +102,9 @@ typedef struct q_state {
 #define Q_STATUS_SKIPS  2 /* ids left out (QEMB_SKIP) */
 #define Q_STATUS_WORDS  4
 
-/* A context's own words on the device, as q_i64: rows counted by kernels that store state (nonfinite, repaired), and turns (q_deal). */
+/* A context's own words on the device, as q_i64: rows counted by kernels that store state (nonfinite, repaired), and the turn (q_deal). */
 #define Q_EVENTS      3
-#define Q_EVENT_TURNS 4 /* as words of 32 bits */
+#define Q_EVENT_TURN 4 /* as words of 32 bits: turns taken so far, 0 between launches */
 
 /* The lookups of a batch as kernels read them. Bag b of feature f is g = f * bags + b; it covers positions
  * [offsets[g], g + 1 < num_offsets ? offsets[g + 1] : lookups), or [g * columns, (g + 1) * columns) when columns > 0.
@@ -117,13 +117,14 @@ typedef struct q_batch {
     q_i64 indices_at, offsets_at, weights_at;
 } q_batch;
 
-/* Long bags first: bags of long_from lookups and more stand in a list at long_at, each as (its place among the features) * bags + bag, and are
- * left out where bags are taken in order. A work-item is a turn: a bag of the list, or behind those `turn` neighbouring bags of a feature.
- * dealt (CPU family): work-items ask for turns until there are no more. */
+/* Long bags first: bags of long_from lookups and more stand in a list at long_at, each as (its place among the features) * bags + bag. A
+ * work-item is a turn: a tile of neighbouring bags of a feature, those that hold a bag of the list first. dealt (CPU family): a work-item takes
+ * the next turn when it begins, there are more of them than turns. */
 typedef struct q_deal {
     q_i64 long_at;
-    q_i32 num_long, long_from; /* 0, 2^31 - 1: no list */
-    q_i32 turn, dealt;
+    q_i32 num_long, long_from; /* 0: no list */
+    q_i32 tile, in_feature, turns; /* bags of a tile; tiles of a feature; turns of the launch, the list included */
+    q_i32 dealt;
 } q_deal;
 
 /* bag_forward: features [first_feature, first_feature + num_features) of the launch. */
@@ -133,8 +134,6 @@ typedef struct q_bag_forward {
     q_i64 out_at, out_stride;
     q_i64 step; /* number of this forward, from 1 */
     q_i32 first_feature, num_features;
-    q_i32 tile; /* bags that are taken together, CPU family */
-    q_i32 unused;
 } q_bag_forward;
 
 /* row_observe: rows [first, first + count) of the slab that the launch is given. */

@@ -284,7 +284,7 @@ static qemb_status commit_rows(qemb_embedding_bag *bag, int32_t table, int64_t f
     if (!(bag->tables->table[table].flags & Q_HAS_STATE) || count == 0) {
         return QEMB_OK;
     }
-    qemb__row_observe_args args = {bag->tables, table, first, count, bag->forwards, true, NULL, NULL};
+    qemb__row_observe_args args = {bag->tables, table, first, count, bag->forwards, true, NULL, NULL, false};
     return bag->ctx->ops->row_observe(bag->ctx, &args);
 }
 
@@ -351,7 +351,7 @@ qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, int32_t ta
     for (int64_t done = 0; done < count; done += chunk) {
         int64_t n = qemb__min_i64(chunk, count - done);
         float *targets[4] = {rows->min_val, rows->max_val, rows->scale, rows->zero_point};
-        qemb__row_observe_args args = {bag->tables, table, first + done, n, bag->forwards, false, result, NULL};
+        qemb__row_observe_args args = {bag->tables, table, first + done, n, bag->forwards, false, result, NULL, false};
         TRY(bag->ctx->ops->row_observe(bag->ctx, &args));
         for (int k = 0; k < 4; k++) {
             if (targets[k]) {
@@ -425,7 +425,7 @@ qemb_status qemb_embedding_bag_fake_quantise(qemb_embedding_bag *bag, int32_t ta
     TRY(qemb__tables_flush(bag->tables));
     qemb__harmless(bag->ctx);
     if (count > 0) {
-        qemb__row_observe_args args = {bag->tables, table, first, count, bag->forwards + 1, false, NULL, out};
+        qemb__row_observe_args args = {bag->tables, table, first, count, bag->forwards + 1, false, NULL, out, false};
         TRY(bag->ctx->ops->row_observe(bag->ctx, &args));
     }
 done:

@@ -37,6 +37,7 @@ typedef struct qemb__row_observe_args {
     bool store;           /* write the caught-up state back; else only report */
     qemb_buffer *result;  /* float [4][count]: min, max, scale, zero point; or NULL */
     qemb_buffer *values;  /* float [count][D]: the rows fake-quantised with these qparams; or NULL */
+    bool soon;            /* values are read soon: they are best left in the caches */
 } qemb__row_observe_args;
 
 typedef struct qemb__batch_check_args {

@@ -6,6 +6,10 @@
 
 enum { WIDE_BLOCKS = 17, MAX_PIECES = 4 * (WIDE_BLOCKS + 1) + 5, MAX_LANES = 32, MAX_CHUNKS = 8 };
 enum { TILE_LOOKUPS = 64, TILES_A_THREAD = 256, MAX_TILE = 64, STREAM_COLUMNS = 32 };
+enum {
+    STAGED_LOOKUPS = 16384,
+    STAGED_TIMES = 4
+}; /* lookups from which on staging a table is thought of; how often each row is looked up */
 
 /* Blocks of 16 that a row takes in the CPU family: 0 below 16 columns, 17 above 256. */
 static int blocks_of(int32_t dim) {
@@ -79,8 +83,16 @@ static qemb_status gpu_kernel(qemb_context *ctx, const qemb__tables *s, const qe
     return qemb__cl_kernel_pieces(ctx, pieces, 4, "bag_forward", all, kernel);
 }
 
+/* Facts of "staged": the table fits one launch of either kernel, and is worth a pass of its own. */
+static uint32_t staged_facts(const qemb__tables *s, int64_t lookups) {
+    const q_table *t = &s->table[0];
+    const bool one = s->num_tables == 1 && s->num_slabs == 1 && t->base == 0 && (t->flags & Q_FAKE_QUANT_ON);
+    const bool often = lookups >= STAGED_LOOKUPS && lookups / STAGED_TIMES >= t->rows;
+    return (one ? QEMB__ONE_SLAB : 0u) | (one && often ? QEMB__SMALL_TABLE : 0u);
+}
+
 /* out_at: where the output starts, in floats. A caller's buffer may start anywhere. */
-static const qemb__pick *pick_for(qemb_context *ctx, const qemb__tables *s, int64_t out_at) {
+static const qemb__pick *pick_for(qemb_context *ctx, const qemb__tables *s, int64_t out_at, int64_t lookups) {
     const qemb__cl *cl = ctx->engine;
     const uint32_t torch = QEMB__USES_TORCH_CPU | QEMB__USES_TORCH_CUDA;
     uint32_t facts = out_at % 4 ? 0 : QEMB__ALIGNED;
@@ -89,6 +101,7 @@ static const qemb__pick *pick_for(qemb_context *ctx, const qemb__tables *s, int6
             facts = 0; /* a row may start anywhere: one float a load */
         }
     }
+    facts |= staged_facts(s, lookups);
     facts |= (s->max_dim <= MAX_CHUNKS * MAX_LANES * 4 ? QEMB__NARROW4 : 0u) | (s->max_dim <= MAX_CHUNKS * MAX_LANES ? QEMB__NARROW1 : 0u);
     if ((s->uses & torch) && !(s->uses & QEMB__USES_NORM) && s->mode != Q_MODE_NONE && cl->exact_division) {
         facts |= QEMB__TORCH_POOL;
@@ -100,7 +113,8 @@ static qemb_status forward_kernel(qemb_context *ctx, const qemb__tables *s, cons
                                   cl_kernel *kernel) {
     char options[QEMB__CL_OPTIONS];
     (void)snprintf(options, sizeof options, "-DMODE=%d -DWEIGHTED=%d -DUSES=%u -DSLABS=%d -DINDEX=%s -DOFFSET=%s", s->mode,
-                   b->weights != NULL, s->uses, slabs, b->indices_64 ? "long" : "int", b->offsets_64 ? "long" : "int");
+                   b->weights != NULL, pick->knob[QEMB__KNOB_STAGED] ? (unsigned)QEMB__USES_FLOAT : s->uses, slabs,
+                   b->indices_64 ? "long" : "int", b->offsets_64 ? "long" : "int");
     return pick->variant->is_cpu ? cpu_kernel(ctx, s, pick, options, kernel) : gpu_kernel(ctx, s, pick, options, kernel);
 }
 
@@ -108,7 +122,7 @@ static qemb_status forward_kernel(qemb_context *ctx, const qemb__tables *s, cons
 qemb_status qemb__cl_bag_forward_prepare(qemb_context *ctx, const qemb__tables *s) {
     qemb_status st = QEMB_OK;
     cl_kernel kernel = NULL;
-    const qemb__pick *pick = pick_for(ctx, s, 0);
+    const qemb__pick *pick = pick_for(ctx, s, 0, 0);
     for (int32_t g = 0; g < s->num_groups; g++) {
         const int slabs = s->group[g].num_slabs == 1 ? 1 : QEMB__GROUP_SLABS;
         const qemb__batch_view plain = {0};
@@ -129,6 +143,15 @@ static q_i32 tile_of(const qemb__cl *cl, const qemb__tables *s, const qemb__pick
     return (q_i32)(!stream || tile < 1 ? 1 : tile > MAX_TILE ? MAX_TILE : tile);
 }
 
+/* The table's rows as this forward has them, into cl->staged. */
+static qemb_status stage(qemb_context *ctx, const qemb__bag_forward_args *args) {
+    qemb__cl *cl = ctx->engine;
+    const q_table *t = &args->tables->table[0];
+    const qemb_status st = qemb__buffer_reserve(ctx, (size_t)(t->rows * t->dim) * sizeof(float), &cl->staged);
+    const qemb__row_observe_args rows = {.tables = args->tables, .count = t->rows, .step = args->step, .values = cl->staged, .soon = true};
+    return st == QEMB_OK ? qemb__cl_row_observe(ctx, &rows) : st;
+}
+
 qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args *args) {
     const qemb__cl *cl = ctx->engine;
     const qemb__tables *s = args->tables;
@@ -139,7 +162,12 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
     a.batch.indices_at = b->indices ? (q_i64)(b->indices->offset / (b->indices_64 ? 8 : 4)) : 0;
     a.batch.offsets_at = b->offsets ? (q_i64)(b->offsets->offset / (b->offsets_64 ? 8 : 4)) : 0;
     a.batch.weights_at = b->weights ? (q_i64)(b->weights->offset / sizeof(float)) : 0;
-    const qemb__pick *pick = pick_for(ctx, s, a.out_at);
+    const qemb__pick *pick = pick_for(ctx, s, a.out_at, b->shape.lookups);
+    const bool staged = pick->knob[QEMB__KNOB_STAGED] != 0;
+    if (staged) {
+        TRY(stage(ctx, args));
+        qemb__harmless(ctx);
+    }
     for (int32_t g = 0; g < s->num_groups; g++) {
         const qemb__group *group = &s->group[g];
         const int slabs = group->num_slabs == 1 ? 1 : QEMB__GROUP_SLABS;
@@ -149,7 +177,7 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
         qemb__cl_arg_buffer(&list, s->table_buffer);
         qemb__cl_arg_buffer(&list, s->feature_buffer);
         for (int k = 0; k < slabs; k++) {
-            qemb__cl_arg_buffer(&list, s->slab[group->first_slab + (k < group->num_slabs ? k : 0)].weight);
+            qemb__cl_arg_buffer(&list, staged ? cl->staged : s->slab[group->first_slab + (k < group->num_slabs ? k : 0)].weight);
         }
         for (int k = 0; k < slabs; k++) {
             const qemb_buffer *state = s->slab[group->first_slab + (k < group->num_slabs ? k : 0)].state;
@@ -165,11 +193,11 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
         qemb__cl_arg_buffer(&list, ctx->events);
         a.first_feature = group->first_feature;
         a.num_features = group->num_features;
-        a.tile = tile_of(cl, s, pick, b, group->num_features);
-        const int64_t items = qemb__cl_deal(cl, b, group->num_features, a.tile, &a.deal);
-        const int local = a.tile > 1 ? 1 : pick->knob[QEMB__KNOB_LOCAL];
+        const q_i32 tile = tile_of(cl, s, pick, b, group->num_features);
+        const int64_t items = qemb__cl_deal(cl, b, group->num_features, tile, &a.deal);
+        const int local = tile > 1 ? 1 : pick->knob[QEMB__KNOB_LOCAL];
         qemb__cl_arg(&list, sizeof a, &a);
-        TRY(cl->is_cpu ? qemb__cl_launch_bags(ctx, kernel, &list, items, local, &a.deal)
+        TRY(cl->is_cpu ? qemb__cl_launch_bags(ctx, kernel, &list, local, &a.deal)
                        : qemb__cl_launch(ctx, kernel, &list, items * shape_gpu(pick, s).lanes, (size_t)local));
     }
 done:

@@ -174,6 +174,7 @@ static void close_engine(qemb_context *ctx) {
         (void)clFinish(cl->queue);
     }
     qemb__cl_forget_events(cl);
+    qemb__buffer_destroy(cl->staged);
     qemb__cl_kernels_free(cl);
     qemb__free(cl->picker.tuning);
     if (cl->queue) {

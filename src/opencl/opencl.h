@@ -42,6 +42,7 @@ typedef struct qemb__cl {
     int64_t num_kernels, cap_kernels;
     cl_event pending[QEMB__CL_PENDING]; /* of the commands enqueued last whose end has not been seen, a ring */
     int first_pending, num_pending;
+    qemb_buffer *staged; /* rows of a table, fake-quantised; grows */
     bool unwaitable; /* every wait was refused for a while: nothing is waited for any more */
 } qemb__cl;
 
@@ -90,11 +91,10 @@ qemb_status qemb__cl_waited(qemb_context *ctx, cl_int error, bool ended, const c
 void qemb__cl_forget_events(qemb__cl *cl);
 
 /* ---- deal.c */
-/* Fills `deal` for a launch over these features; the turns, which are the work-items where they are not dealt. */
+/* Fills `deal` for a launch over these features, and gives its turns. */
 int64_t qemb__cl_deal(const qemb__cl *cl, const qemb__batch_view *batch, int32_t features, q_i32 tile, q_deal *deal);
-/* Launches that many turns of the CPU family. */
-qemb_status qemb__cl_launch_bags(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *args, int64_t items, int local,
-                                 const q_deal *deal);
+/* Launches the turns of a kernel of the CPU family. */
+qemb_status qemb__cl_launch_bags(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *args, int local, const q_deal *deal);
 
 /* ---- error.c */
 const char *qemb__cl_error_name(cl_int error);

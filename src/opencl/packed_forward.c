@@ -125,7 +125,7 @@ qemb_status qemb__cl_packed_forward(qemb_context *ctx, const qemb__packed_forwar
         a.num_features = group->num_features;
         const int64_t items = qemb__cl_deal(cl, b, group->num_features, 1, &a.deal);
         qemb__cl_arg(&list, sizeof a, &a);
-        TRY(cl->is_cpu ? qemb__cl_launch_bags(ctx, kernel, &list, items, local, &a.deal)
+        TRY(cl->is_cpu ? qemb__cl_launch_bags(ctx, kernel, &list, local, &a.deal)
                        : qemb__cl_launch(ctx, kernel, &list, items * pick->knob[QEMB__KNOB_LANES], (size_t)local));
     }
 done:

@@ -19,6 +19,9 @@
 #define SOME_BLOCKS     QEMB__SOME_BLOCKS
 #define WHOLE_BLOCKS    QEMB__WHOLE_BLOCKS
 #define SMALL_TORCH_CPU QEMB__SMALL_TORCH_CPU
+#define ASKED_FOR       QEMB__ASKED_FOR
+#define ONE_SLAB        QEMB__ONE_SLAB
+#define SMALL_TABLE     QEMB__SMALL_TABLE
 #define WARP_SHUFFLE    QEMB__WARP_SHUFFLE
 #define WARP_REDUCE     QEMB__WARP_REDUCE
 #define LOCAL_32K       QEMB__LOCAL_32K
@@ -32,6 +35,7 @@
 #define FIXED_VECTOR(n)                                  .knob[QEMB__KNOB_VECTOR] = {n, n, n},
 #define FIXED_REDUCE(n)                                  .knob[QEMB__KNOB_REDUCE] = {n, n, n},
 #define FIXED_WIDE(n)                                    .knob[QEMB__KNOB_WIDE] = {n, n, n},
+#define FIXED_STAGED(n)                                  .knob[QEMB__KNOB_STAGED] = {n, n, n},
 #define FIXED_DIGIT(n)                                   .knob[QEMB__KNOB_DIGIT] = {n, n, n},
 #define FIXED_LOCAL(n)                                   .knob[QEMB__KNOB_LOCAL] = {n, n, n},
 #define CPU                                              true

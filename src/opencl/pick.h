@@ -34,7 +34,8 @@ typedef enum qemb__stem {
     X(VECTOR, "vector")                                                                                                                    \
     X(REDUCE, "reduce")                                                                                                                    \
     X(WIDE, "wide")                                                                                                                        \
-    X(DIGIT, "digit")
+    X(DIGIT, "digit")                                                                                                                      \
+    X(STAGED, "staged")
 
 typedef enum qemb__knob_name {
 #define QEMB__KNOB_ENUM(knob, name) QEMB__KNOB_##knob,
@@ -55,6 +56,9 @@ enum {
     QEMB__SOME_BLOCKS = 1 << 7,     /* some table's rows come in float16 blocks */
     QEMB__WHOLE_BLOCKS = 1 << 8,    /* values are wanted, as whole aligned blocks */
     QEMB__SMALL_TORCH_CPU = 1 << 9, /* rows of at most 64 columns under torch_cpu */
+    QEMB__ASKED_FOR = 1 << 11,      /* never true: a variant that only a tuning file or a name chooses */
+    QEMB__ONE_SLAB = 1 << 12,       /* one table, which begins where its only slab does, and is fake-quantised */
+    QEMB__SMALL_TABLE = 1 << 13,    /* far fewer rows than lookups, and enough of those */
     QEMB__WARP_SHUFFLE = 1 << 16,   /* of the device, from here on */
     QEMB__WARP_REDUCE = 1 << 17,
     QEMB__LOCAL_32K = 1 << 18, /* groups of 256 and 32 KiB of local memory */

@@ -10,7 +10,7 @@ enum { SMALL_ROW = 64 };
 static const qemb__pick *pick_for(qemb_context *ctx, const qemb__row_observe_args *args) {
     const qemb__cl *cl = ctx->engine;
     const q_table *t = &args->tables->table[args->table];
-    const bool blocks = cl->is_pocl && args->values && t->dim % 16 == 0 && args->values->offset % 64 == 0;
+    const bool blocks = cl->is_pocl && args->values && !args->soon && t->dim % 16 == 0 && args->values->offset % 64 == 0;
     const bool small = t->dim <= SMALL_ROW && t->arithmetic == Q_TORCH_CPU;
     return qemb__cl_pick(ctx, QEMB__ROW_OBSERVE, (blocks ? QEMB__WHOLE_BLOCKS : 0u) | (small ? QEMB__SMALL_TORCH_CPU : 0u), args->tables);
 }
