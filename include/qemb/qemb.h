@@ -724,8 +724,9 @@ QEMB_API qemb_status qemb_packed_forward(qemb_packed *packed, qemb_batch *batch,
  * ------------------------------------------------------------------------------------------------------------------- */
 
 /* Kernels compile when they are first needed, and are then kept with the context (on disk too: by the driver, or see qemb_context_create): the
- * forward of batches from the host when a module is made or a switch is turned (a small table's, for large batches, at the first of them), the update of an optimiser when it is made, all else at its first
- * call. Drivers such as PoCL compile a part at the first launch, which is then the first call's. These calls take all that ahead.
+ * forward of batches from the host when a module is made or a switch is turned (that of large batches of a small table at the first of them),
+ * the update of an optimiser when it is made, all else at its first call. Drivers such as PoCL compile a part at the first launch, which is then
+ * the first call's. These calls take all that ahead.
  *
  * bags, lookups   of the largest batch: bags of a feature, lookups of all [1, 64 for each bag]; an embedding has no bags
  * on_device       batches come by qemb_batch_set_device, with these types [int64; offsets as indices, int32 for fixed columns]
