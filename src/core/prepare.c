@@ -225,7 +225,7 @@ qemb_status qemb_embedding_bag_prepare(qemb_embedding_bag *bag, const qemb_prepa
     const bool trains = d.optimizer || (d.calls & (QEMB_PREPARE_BACKWARD | QEMB_PREPARE_SORT));
     dry_batch batch = {0};
     qemb__gradient_args source;
-    q_batch shape;
+    q_batch shape = {0};
     if (!bag) {
         return qemb__fail(QEMB_ERR_ARG, "%s: bag is NULL", call);
     }
@@ -263,7 +263,7 @@ qemb_status qemb_packed_prepare(qemb_packed *p, const qemb_prepare_desc *desc, q
     static const char call[] = "packed_prepare";
     const qemb_prepare_desc d = desc ? *desc : (qemb_prepare_desc){0};
     dry_batch batch = {0};
-    q_batch shape;
+    q_batch shape = {0};
     if (!p) {
         return qemb__fail(QEMB_ERR_ARG, "%s: packed is NULL", call);
     }

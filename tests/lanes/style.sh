@@ -1,6 +1,6 @@
 #!/bin/sh
 # style.sh - what compilers do not see: layout, spelling, the manual, and what three analysers find. Everything must be clean.
-# All files are read; only the two slow analysers (clang-tidy, gcc -fanalyzer: ten minutes of processor time) are kept, in the run that every
+# All files are read; only the two slow analysers (clang-tidy, gcc -fanalyzer: some minutes of processor time) are kept, in the run that every
 # change must pass (QEMB_STYLE=changed), to files that the last commit or the working tree changed, four at most.
 # needs: clang-format-14 clang-format-14
 # needs: clang-tidy clang-tidy
