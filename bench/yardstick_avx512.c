@@ -184,7 +184,7 @@ INLINE int qat_bag(const yardstick_work *w, int64_t b, int blocks, group *g) {
             g->row[i] = w->rows + (ptrdiff_t)w->indices[p + i] * dim;
         }
         for (int i = n; i & 3; i++) {
-            g->row[i] = g->row[0];
+            g->row[i] = g->row[0]; /* NOLINT(clang-analyzer-core.uninitialized.Assign): n is no multiple of 4, so row 0 is set */
         }
         for (int i = 0; i < n; i += 4) {
             fine &= qparams4(g, i, blocks);
