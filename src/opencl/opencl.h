@@ -43,7 +43,7 @@ typedef struct qemb__cl {
     cl_event pending[QEMB__CL_PENDING]; /* of the commands enqueued last whose end has not been seen, a ring */
     int first_pending, num_pending;
     qemb_buffer *staged; /* rows of a table, fake-quantised; grows */
-    bool unwaitable; /* every wait was refused for a while: nothing is waited for any more */
+    bool unwaitable;     /* every wait was refused for a while: nothing is waited for any more */
 } qemb__cl;
 
 /* ---- device.c */
