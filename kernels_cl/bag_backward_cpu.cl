@@ -2,6 +2,8 @@
  *
  * Compiled once for each BLOCKS that a module needs, in front of row_update_cpu.cl or bag_backward_cpu_main.cl. GATHER adds the lookups of
  * slots [from, to) to g0 ... in position order; the last block of a row lies at D - 16 and overlaps the one before (shared/vector16.h).
+ * Mapping  one work-item a run, or a part of one
+ * Moves    reads 4*D*lookups + 8*lookups bytes (position and bag of each) a run; the sum stays in registers
  * Knobs    BLOCKS 1..16 (D <= 16*BLOCKS); bag_backward_head.cl */
 #ifndef BLOCKS
 #error "BLOCKS is set by src/opencl, never here"

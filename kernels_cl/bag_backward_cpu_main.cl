@@ -1,5 +1,8 @@
 /* bag_backward_cpu_main.cl - sums of the parts of long runs, one work-item a part; other widths are row_parts' (bag_backward_gpu.cl).
  *
+ * Shapes   parts[P][part_stride], first D of each written; the rest as bag_backward_head.cl
+ * Mapping  work-item i sums part i; items beyond P, which the host does not know, end at once
+ * Moves    reads (4*D + 8) bytes a lookup of a part, writes 4*D*P
  * Knobs    WIDTHS bit k set: some table takes k blocks (bag_backward_cpu.cl was compiled for it) */
 #ifndef WIDTHS
 #error "WIDTHS is set by src/opencl/gradient.c"

@@ -6,6 +6,9 @@
  *   norm_blocks, norm_total    sums of squares of rows to one coefficient, blocks of NORM_BLOCK runs in order; norm_group: both in one group
  *   count_lookups, emit_lookups    one entry a lookup, input order: chunks of CHUNK positions
  *   weight_gradient            dot(gradient of the bag, row as looked up)
+ * Shapes   those of bag_backward_head.cl; out: a dense gradient [E][D] or values [nnz][D] with rows, entries; squares: one a run, then one a block;
+ *          slots: lookups with a row, a chunk
+ * Moves    row_gradient reads 4*D*(lookups + 1) bytes a run and writes 4*D; row_parts reads 4*D*lookups of a part and writes 4*D
  * Mapping  LANES work-items share a run or part, lane j has columns j, j + LANES, ...; each reads whole rows where it needs their range
  * Knobs    LANES, NORM_BLOCK, CHUNK; FAST 0|1: parts of rows in blocks are row_parts_blocks'; QV float; bag_backward_head.cl */
 #if !defined(FAST) || !defined(LANES) || !defined(NORM_BLOCK) || !defined(CHUNK)

@@ -2,6 +2,7 @@
  *
  * One work-item computes one bag of a feature whose rows take BLOCKS float16 blocks; this file is compiled once for each BLOCKS that a
  * module needs, in front of bag_forward_cpu_main.cl, which picks. A row is read once; its range, qparams and values stay in registers.
+ * Shapes, mapping of items to bags: bag_forward_cpu_main.cl. Order: lookups by position, one plain addition (or fma) each.
  * Moves    reads 4*N*D + 4*N + 4*(B+1) (+ 16*N observer state), writes 4*B*D bytes (+ 4*B*D winners for max)
  * Where rows are fake-quantised, bag_forward_cpu_stream.cl computes a tile of bags (above 32 columns bag_forward_cpu_group.cl a bag); this is
  * their form with care, and that of all others.

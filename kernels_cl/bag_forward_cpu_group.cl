@@ -7,6 +7,7 @@
  *
  * NaN is not looked for element by element: a NaN stays in its column's sum, an infinity makes its row's width infinite, and grouped()
  * then reports that the bag is to be done again with care. Hence not for the packed arithmetic, max_norm, or lookups without a pool.
+ * Moves    as bag_forward_cpu.cl: the second reading of a row hits the first-level cache
  * Knobs    ROWS of a group, a multiple of 4; 0: this file is not used; AHEAD */
 #if GROUPED && (WIDTHS >> 3)
 #define CHUNK 64

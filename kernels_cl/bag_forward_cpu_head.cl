@@ -1,4 +1,8 @@
-/* bag_forward_cpu_head.cl - what the widths of bag_forward_cpu.cl share: the view of a launch, rows, qparams, norms. */
+/* bag_forward_cpu_head.cl - what the widths of bag_forward_cpu.cl share: the view of a launch, rows, qparams, norms.
+ *
+ * Compiled once, behind bag_forward_uses.cl. A launch sees one group of slabs; where its table lies in one slab, the bag's pointers are taken
+ * there once and no row asks again.
+ * Knobs    USES, MODE, SLABS 1|8, PREFETCH 0|1 (the driver takes prefetches), Q_SOFT_DIVISION where probe.cl found division inexact */
 /* One bag's view of the launch: slab pointers are picked once where the table lies in one slab. */
 typedef struct bag_view {
     __global const float *slab;

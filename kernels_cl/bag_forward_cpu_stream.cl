@@ -9,6 +9,7 @@
  *
  * NaN is not looked for element by element: a NaN stays in its column's sum, an infinity makes its row's width infinite, and the tile is then
  * done again with care (bag_forward_cpu.cl). Hence not for the packed arithmetic, max_norm, or lookups without a pool.
+ * Mapping  one work-item a tile of bags; Moves as bag_forward_cpu.cl
  * Knobs    as bag_forward_cpu.cl, whose macros for one width this file uses */
 #if GROUPED && BLOCKS <= 2
 

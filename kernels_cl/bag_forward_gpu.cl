@@ -2,9 +2,8 @@
  *
  * Mapping  LANES work-items share a bag; lane j owns columns j*VEC + k*LANES*VEC, k < CHUNKS, in registers. Lookups run in position order,
  *          UNROLL rows are loaded before the first is used. Only the range of a row crosses lanes: as two order-preserving integers, in
- *          which NaN and inf show by themselves.
- *          (lanes_gpu.cl). With REDUCE 0 the loop runs as long as the longest bag of the group, so that all meet the barriers; the other forms
- *          join the lanes of one bag only, so bags of one warp may differ in length.
+ *          which NaN and inf show by themselves (lanes_gpu.cl). With REDUCE 0 the loop runs as long as the longest bag of the group, so that
+ *          all meet the barriers; the other forms join the lanes of one bag only, so bags of one warp may differ in length.
  * Moves    reads 4*N*D + 4*N + 4*(B+1) (+ 16*N observer state), writes 4*B*D bytes (+ 4*B*D winners for max)
  * Needs    local size a multiple of LANES and no more than GROUP; VEC 4: every row starts on 16 bytes
  * Knobs    LANES 1..32 power of two; VEC 1|4; CHUNKS 1..8, or 0: rows of any width, accumulators in the output row; UNROLL 1|2|4 (1 with

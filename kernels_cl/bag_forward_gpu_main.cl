@@ -1,4 +1,6 @@
-/* bag_forward_gpu_main.cl - the loop over a bag's lookups and the kernel. Knobs and mapping: bag_forward_gpu.cl. */
+/* bag_forward_gpu_main.cl - the loop over a bag's lookups and the kernel. Knobs, mapping and bytes: bag_forward_gpu.cl.
+ *
+ * Shapes   as bag_forward_cpu_main.cl: both families give every argument the same meaning */
 
 static inline QV gpu_divide(const QV a, const float b) {
 #if VEC == 4

@@ -1,4 +1,7 @@
-/* bag_forward_uses.cl - the bits of USES (src/core/tables.h) by name, and the arithmetic of a table, for both families. */
+/* bag_forward_uses.cl - the bits of USES (src/core/tables.h) by name, and the arithmetic of a table, for both families.
+ *
+ * What no table of a module has is not in its program: fewer registers, and no branch where there is nothing to choose.
+ * Knobs    USES, MODE */
 #ifndef USES
 #error "USES is set by src/opencl"
 #endif

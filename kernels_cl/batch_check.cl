@@ -1,7 +1,11 @@
 /* batch_check.cl - checks input that lies on the device: the smallest bad position of offsets, then of indices, into the status words.
  *
  * Integer minima and sums only, so the result does not depend on the order. Offsets first: indices are read only when all offsets are good,
- * in a second launch. check_indices gives one work-item a bag. Knobs: INDEX, OFFSET, SLABS (batch.h). */
+ * in a second launch.
+ * Shapes   indices[N], offsets[F*B] or [F*B+1], tables[T], features[F]; status[Q_STATUS_WORDS]: smallest bad offset, smallest bad index, ids skipped
+ * Mapping  check_offsets one work-item an offset, check_indices one a bag
+ * Moves    reads 2*sizeof(OFFSET)*F*B + sizeof(INDEX)*N, writes what is wrong
+ * Knobs    INDEX int|long, OFFSET int|long, SLABS (batch.h) */
 
 __kernel void check_offsets(__global const OFFSET *offsets, volatile __global uint *status, const q_batch_check a) {
     const long i = get_global_id(0);

@@ -1,5 +1,6 @@
 /* packed_forward_gpu.cl - gather, dequantise, pool packed rows: out[b][:] = pool over the lookups of bag b of its rows' values
  *
+ * Shapes   as packed_forward_cpu_main.cl
  * Mapping  LANES work-items share a bag; lane j owns columns 8j..8j+7, 8(j + LANES).. and so on, of which it holds 32 at a time and walks
  *          the bag once for every 32: the codes of 8 columns are 8, 4 or 2 neighbouring bytes. No lane needs another.
  * Moves    reads N * (ceil(D*bits/8) + qparams) + 4*N + 4*(B+1), writes 4*B*D bytes (2 for half types)

@@ -1,6 +1,7 @@
 /* probe.cl - what a driver does, as opposed to what it says: one kernel run when a context opens.
  *
- * Shapes   in[6 * CASES] = a, b, c of each case; out[3 * CASES] = a / b, sqrt(a), fma(a, b, c); sizes[4] = struct sizes */
+ * Shapes   in[6 * CASES] = a, b, c of each case; out[3 * CASES] = a / b, sqrt(a), fma(a, b, c); sizes[4] = struct sizes
+ * Mapping  one work-item a case; item 0 gives the sizes too */
 __kernel void probe(__global const float *in, __global float *out, __global int *sizes, const int cases) {
     const int i = (int)get_global_id(0);
     if (i == 0) {

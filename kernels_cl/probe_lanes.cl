@@ -1,5 +1,7 @@
 /* probe_lanes.cl - does the lane exchange of lanes_gpu.cl work here? in[GROUP], out[2 * GROUP]: the least and greatest of each LANES values.
- * Half of the groups of lanes leave first, as bags that end early do. */
+ * Half of the groups of lanes leave first, as bags that end early do.
+ * Mapping  one work-group of GROUP
+ * Knobs    LANES, GROUP, REDUCE 1|2 (lanes_gpu.cl) */
 __kernel void probe_lanes(__global const int *in, __global int *out) {
     const int id = (int)get_local_id(0);
     __local int *scratch = 0;

@@ -1,8 +1,8 @@
 /* row_observe_cpu.cl - catches observer state up with the forwards so far: state[r] = state after `observations` of row r
  *
- * Shapes   tables[T], slab: W, state: one entry a row, result[4][count] (min, max, scale, zero point), events[2] counters
- * Mapping  one work-item a row, float16 blocks
+ * Shapes   tables[T], slab: W, state: one entry a row, result[4][count] (min, max, scale, zero point), events: Q_EVENTS counters of 64 bits, as words
  *          values[count][D]: the rows fake-quantised
+ * Mapping  one work-item a row, float16 blocks
  * Moves    reads 4*count*D + 16*count, writes 16*count (store), 16*count (report), 4*count*D (values)
  * Knobs    DIM, or not defined: all rows have that many columns and the torch_cpu arithmetic, so that nothing is asked row by row;
  *          STATE 0: the table keeps none, the row's own range is reported;  VALUES 1: fake-quantised rows are wanted, 2: as whole blocks past the caches */

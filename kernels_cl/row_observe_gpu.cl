@@ -1,8 +1,8 @@
 /* row_observe_gpu.cl - catches observer state up with the forwards so far: state[r] = state after `observations` of row r
  *
- * Shapes   tables[T], slab: W, state: one entry a row, result[4][count] (min, max, scale, zero point), events[3] counters
- * Mapping  LANES work-items a row, lane j has columns j, j + LANES, ...; lane 0 writes state and report
+ * Shapes   tables[T], slab: W, state: one entry a row, result[4][count] (min, max, scale, zero point), events: Q_EVENTS counters of 64 bits, as words
  *          values[count][D]: the rows fake-quantised
+ * Mapping  LANES work-items a row, lane j has columns j, j + LANES, ...; lane 0 writes state and report
  * Moves    reads 4*count*D + 16*count, writes 16*count (store), 16*count (report), 4*count*D (values)
  * Knobs    STATE 0: the table keeps none, the row's own range is reported;  VALUES 1: fake-quantised rows are wanted;  LANES, GROUP, REDUCE (lanes_gpu.cl) */
 #if !defined(STATE) || !defined(VALUES)

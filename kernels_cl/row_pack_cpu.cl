@@ -3,6 +3,7 @@
  *
  * Shapes   slab: W[rows][D] f32, state: one entry a row, ranges[count][2], packed: bytes (row_layout.h), values[count][D] f32,
  *          status[Q_PACK_WORDS]: the smallest row that cannot be packed
+ * Mapping  one work-item a row; of row_pack one for ROWS neighbouring rows, whose reductions and divisions overlap
  * Moves    row_pack reads 4*count*D, writes count*(ceil(D*BITS/8) + qparams); row_unpack the other way round
  * Needs    packed buffers that began as zeros: bytes between a row's end and the next are never written
  * Knobs    ROWS an item of row_pack;  BITS 8|4|2 of the target (row_unpack: of the source);  METHOD Q_PACK_*;  STATE 1: the source keeps observer state */

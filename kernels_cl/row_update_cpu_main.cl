@@ -1,5 +1,7 @@
 /* row_update_cpu_main.cl - the kernel: one work-item a row, switching on the width of its table.
  *
+ * Shapes   as row_update_gpu.cl, whose kernel takes the rows that come in no blocks; norm[norm_at]: the coefficient of clipping by norm
+ * Mapping  work-item i: run i of the sort, or row i of the module (DENSE); rows of other groups of slabs are another launch's
  * Knobs    WIDTHS bit k set: some table takes k blocks; DENSE 0 a row a run, 1 every row of all tables; AHEAD rows between a prefetch and its use */
 #if !defined(WIDTHS) || !defined(DENSE) || !defined(AHEAD)
 #error "WIDTHS, DENSE and AHEAD are set by src/opencl/row_update.c"
