@@ -51,7 +51,9 @@
  * Life    every *_create gives an object that the matching *_destroy takes back; destroy accepts NULL. An object made from a
  *         context must be destroyed before it. Pointers are borrowed for the call unless the text says "keeps".
  * Errors  a call returns QEMB_OK, or a status after which nothing the caller can see has changed; qemb_last_error() then
- *         gives this thread one sentence: function, value seen, value wanted. Host memory that a read was filling when the
+ *         gives this thread one sentence: function, value seen, value wanted. Any call may give ARG (a pointer that it needs is NULL, an enum
+ *         outside its list, though an element type gives DTYPE or UNSUPPORTED, an object of another context), BUSY, DEVICE and NOMEM, and any that names a table, a feature or rows of a
+ *         table by number gives INDEX where there is none; the texts name the others. Host memory that a read was filling when the
  *         device failed (DEVICE, NOMEM) holds rubbish. When a command fails on the device, or a call fails with a part of its
  *         commands done, nobody knows what the device's memory holds: the context is lost, and every later call but the
  *         destroys says so (DEVICE).
@@ -111,6 +113,7 @@ typedef enum qemb_status {
 #undef QEMB_STATUS_ENUM
 } qemb_status;
 
+/* The code and its meaning as words, never NULL, for any number; they live as long as the program. */
 QEMB_API const char *qemb_status_name(qemb_status status); /* "QEMB_ERR_INDEX" */
 QEMB_API const char *qemb_status_text(qemb_status status); /* "an index is outside its table" */
 
@@ -137,6 +140,7 @@ typedef struct qemb_context qemb_context;
  *          not used for longest. A file that is damaged, of another device, driver or version, or refused by the driver is as good as none.
  *          Nothing else is written but by the calls of qemb_io.h. */
 QEMB_API qemb_status qemb_context_create(const char *device, qemb_context **ctx);
+/* Waits for what is enqueued, and says nothing of how it ended: qemb_context_finish() does. */
 QEMB_API void qemb_context_destroy(qemb_context *ctx);
 
 /* Waits until everything enqueued is done, and returns the first error met since the last finish: a failed command
@@ -163,18 +167,20 @@ typedef struct qemb_device_report {
 } qemb_device_report;
 QEMB_API qemb_status qemb_context_report(qemb_context *ctx, qemb_device_report *report);
 
-/* Calls visit(user, index, selector, name, platform, is_default) for each device; selector is what qemb_context_create takes. */
+/* Calls visit(user, index, selector, name, platform, is_default) for each device; selector is what qemb_context_create takes. Index 0 is the
+ * reference engine: the only one, and the default, where OpenCL is absent, which is no error. Strings live until visit returns. */
 typedef void (*qemb_device_visitor)(void *user, int32_t index, const char *selector, const char *name, const char *platform, bool is_default);
 QEMB_API qemb_status qemb_devices(qemb_device_visitor visit, void *user);
 
-/* The compiler's log of the last kernel that did not build; "" when all built. Lives until the next build. */
+/* The compiler's log of the last kernel that did not build; "" when all built, and while another thread is in a call. Lives until the next build. */
 QEMB_API const char *qemb_context_build_log(qemb_context *ctx);
 
 /* Measures how fast the device copies `bytes` from one buffer to another, reads plus writes counted, best of 5: the
- * yardstick of every bandwidth figure. 0 takes 256 MiB. Waits, allocates twice `bytes`. gbps in 10^9 bytes a second. */
+ * yardstick of every bandwidth figure. 0 takes 256 MiB. Waits, allocates twice `bytes`. gbps in 10^9 bytes a second.
+ * Errors UNSUPPORTED (more than one allocation of the device). */
 QEMB_API qemb_status qemb_context_copy_bandwidth(qemb_context *ctx, size_t bytes, double *gbps);
 
-/* Counters since the context was created, for tests of the hot path. */
+/* Counters since the context was created, for tests of the hot path. Waits: the last two are counted on the device. */
 typedef struct qemb_counters {
     int64_t host_allocations; /* heap and page allocations of the library (whole process) */
     int64_t device_buffers;   /* device buffers created */
@@ -191,7 +197,8 @@ QEMB_API qemb_status qemb_context_counters(qemb_context *ctx, qemb_counters *cou
 
 typedef struct qemb_buffer qemb_buffer;
 
-/* Zeroed memory of `bytes`. Errors NOMEM, or UNSUPPORTED if larger than one allocation of the device. */
+/* Zeroed memory of `bytes`. Errors NOMEM, or UNSUPPORTED if larger than one allocation of the device. A destroy does not wait: work that was
+ * enqueued on the buffer still finds it. A batch or a table that keeps a buffer must be done with it before. */
 QEMB_API qemb_status qemb_buffer_create(qemb_context *ctx, size_t bytes, qemb_buffer **buffer);
 QEMB_API void qemb_buffer_destroy(qemb_buffer *buffer);
 QEMB_API size_t qemb_buffer_bytes(const qemb_buffer *buffer);
@@ -312,7 +319,8 @@ QEMB_API void qemb_embedding_bag_destroy(qemb_embedding_bag *bag);
 
 /* A collection: F features looked up in T tables in one launch. feature f reads table feature_table[f] (NULL: F = T, f reads f);
  * several features may share a table. Input is feature-major as TorchRec and FBGEMM have it: bag b of feature f is bag f*B + b of
- * indices and offsets. Output is out[B][sum of D over the features], feature after feature. */
+ * indices and offsets. Output is out[B][sum of D over the features], feature after feature. Errors as qemb_embedding_bag_create, INDEX
+ * (feature_table). */
 typedef struct qemb_collection_desc {
     const qemb_table_desc *tables; /* [T] */
     int32_t num_tables;
@@ -323,11 +331,12 @@ typedef struct qemb_collection_desc {
 QEMB_API qemb_status qemb_embedding_bag_collection_create(qemb_context *ctx, const qemb_collection_desc *desc, qemb_embedding_bag **bag);
 
 /* torch's from_float and to_float: a module over the very weights of `source` (shared, as in torch: `source` must live longer), with
- * the same options, every table under `qconfig`; to_float gives a float module. Observer state starts anew. */
+ * the same options, every table under `qconfig`; to_float gives a float module. Observer state starts anew. Compiles kernels. Errors RANGE
+ * (qconfig), NOMEM, BUILD. */
 QEMB_API qemb_status qemb_embedding_bag_from_float(const qemb_embedding_bag *source, const qemb_qconfig *qconfig, qemb_embedding_bag **bag);
 QEMB_API qemb_status qemb_embedding_bag_to_float(const qemb_embedding_bag *source, qemb_embedding_bag **bag);
 
-/* torch.ao.nn.qat.Embedding: out[i][D] = fq(W[indices[i]]) for input of any shape. */
+/* torch.ao.nn.qat.Embedding: out[i][D] = fq(W[indices[i]]) for input of any shape. Fields and errors as qemb_embedding_bag_desc; compiles kernels. */
 typedef struct qemb_embedding_desc {
     int64_t num_embeddings, embedding_dim;
     bool has_padding_idx;
@@ -346,12 +355,13 @@ typedef struct qemb_embedding_desc {
 } qemb_embedding_desc;
 QEMB_API qemb_status qemb_embedding_create(qemb_context *ctx, const qemb_embedding_desc *desc, qemb_embedding **embedding);
 QEMB_API void qemb_embedding_destroy(qemb_embedding *embedding);
-/* The same module as a bag without pooling: for every call below. Lives as long as the embedding. */
+/* The same module as a bag without pooling: for every call below. Lives as long as the embedding, and is destroyed with it. NULL of NULL. */
 QEMB_API qemb_embedding_bag *qemb_embedding_as_bag(qemb_embedding *embedding);
 QEMB_API qemb_status qemb_embedding_from_float(const qemb_embedding *source, const qemb_qconfig *qconfig, qemb_embedding **embedding);
 QEMB_API qemb_status qemb_embedding_to_float(const qemb_embedding *source, qemb_embedding **embedding);
 
-/* Shape and options as created. */
+/* Shape and options as created. A table's description has no weights (NULL) and no seed; its padding_idx counts from the start, its qconfig shows
+ * the switches as they stand now, its name lives as long as the module. */
 typedef struct qemb_bag_info {
     int32_t num_tables, num_features;
     int64_t output_dim;   /* sum of D over the features */
@@ -365,7 +375,8 @@ QEMB_API qemb_status qemb_embedding_bag_info(const qemb_embedding_bag *bag, qemb
 QEMB_API qemb_status qemb_embedding_bag_table(const qemb_embedding_bag *bag, int32_t table, qemb_table_desc *desc);
 QEMB_API int32_t qemb_embedding_bag_feature_table(const qemb_embedding_bag *bag, int32_t feature); /* -1: no such feature */
 
-/* Rows [first, first+count) of the master weight, to and from the host. Both wait. A write commits the rows' observer state first. */
+/* Rows [first, first+count) of the master weight, to and from the host, [count][D] float32. Both wait. A write commits the rows' observer state
+ * first. */
 QEMB_API qemb_status qemb_embedding_bag_read_weight(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, float *target);
 QEMB_API qemb_status qemb_embedding_bag_write_weight(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const float *source);
 
@@ -376,7 +387,8 @@ typedef struct qemb_observer_rows {
 } qemb_observer_rows;
 QEMB_API qemb_status qemb_embedding_bag_read_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count,
                                                       const qemb_observer_rows *rows);
-/* Puts a state in (from a state dict): min_val and max_val [count], for all rows of the table at once. Waits. */
+/* Puts a state in (from a state dict): min_val and max_val [count], for all rows of the table at once. Waits. Errors RANGE (a minimum above its
+ * maximum). */
 QEMB_API qemb_status qemb_embedding_bag_write_observer(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, const float *min_val,
                                                        const float *max_val);
 /* Where a table stands beside its weights and its observer's min_val and max_val: together all that later calls depend on (qemb_io.h saves
@@ -395,12 +407,14 @@ QEMB_API qemb_status qemb_embedding_bag_set_progress(qemb_embedding_bag *bag, in
  * whether fake quantisation is on or not: what torch's module computes of the whole table at every forward. Stores no state. Errors
  * SHAPE, STATE. Returns before the device is done. */
 QEMB_API qemb_status qemb_embedding_bag_fake_quantise(qemb_embedding_bag *bag, int32_t table, int64_t first, int64_t count, qemb_buffer *out);
-/* Brings the stored state of every row up to the last forward: the one call that passes over a table. No call needs it. */
+/* Brings the stored state of every row up to the last forward: the one call that passes over a table. No call needs it. Returns before the
+ * device is done. */
 QEMB_API qemb_status qemb_embedding_bag_observe_all(qemb_embedding_bag *bag);
 
 /* torch's enable/disable_observer and enable/disable_fake_quant, for one table or QEMB_ALL_TABLES, from the next forward on. With the
  * observer off the qparams of the last observation stay in use; a table that was never observed refuses to look up (STATE). A memoryless
- * observer has kept none: switched off, it takes the rows as they are at that moment. */
+ * observer has kept none: switched off, it takes the rows as they are at that moment. Compiles what the new switches need, so that forwards need
+ * not. Errors NOMEM (state of a memoryless table), BUILD. */
 #define QEMB_ALL_TABLES (-1)
 QEMB_API qemb_status qemb_embedding_bag_set_observer(qemb_embedding_bag *bag, int32_t table, bool on);
 QEMB_API qemb_status qemb_embedding_bag_set_fake_quant(qemb_embedding_bag *bag, int32_t table, bool on);
@@ -447,6 +461,8 @@ typedef struct qemb_device_input {
     qemb_check check;
 } qemb_device_input;
 
+/* A batch without input, which every call but the two sets refuses (STATE). It is set against a module and serves that one alone; memory grows with
+ * the largest input. */
 QEMB_API qemb_status qemb_batch_create(qemb_context *ctx, qemb_batch **batch);
 QEMB_API void qemb_batch_destroy(qemb_batch *batch);
 
@@ -456,10 +472,12 @@ QEMB_API void qemb_batch_destroy(qemb_batch *batch);
 QEMB_API qemb_status qemb_batch_set(qemb_batch *batch, const qemb_embedding_bag *bag, const qemb_input *input);
 
 /* Input that lies on the device. A kernel checks it: under QEMB_CHECK the later kernels of this batch write nothing if it found a bad
- * offset or index, and the error comes out at qemb_context_finish() or qemb_batch_status(). */
+ * offset or index, and the error comes out at qemb_context_finish() or qemb_batch_status(). Errors SHAPE (also a buffer that is too small or
+ * starts inside an element), OFFSETS (too few), DTYPE, UNSUPPORTED. Returns before the device is done. */
 QEMB_API qemb_status qemb_batch_set_device(qemb_batch *batch, const qemb_embedding_bag *bag, const qemb_device_input *input);
 
-/* Waits; QEMB_OK, or INDEX or OFFSETS with the first bad position. skipped (or NULL) counts the ids left out under QEMB_SKIP. */
+/* Waits; QEMB_OK, or INDEX or OFFSETS with the first bad position. skipped (or NULL) counts the ids left out under QEMB_SKIP. Errors
+ * STATE (never set). */
 QEMB_API qemb_status qemb_batch_status(qemb_batch *batch, int64_t *skipped);
 
 /* ---------------------------------------------------------------------------------------------------------------------
@@ -563,7 +581,8 @@ typedef struct qemb_optimizer qemb_optimizer; /* of one module, which must outli
 /* Takes memory for the kind's state (zero, or initial_accumulator_value) beside every table, and compiles. Errors RANGE, NONFINITE, ARG, NOMEM. */
 QEMB_API qemb_status qemb_optimizer_create(qemb_context *ctx, qemb_embedding_bag *bag, const qemb_optimizer_desc *desc, qemb_optimizer **optimizer);
 QEMB_API void qemb_optimizer_destroy(qemb_optimizer *optimizer);
-QEMB_API qemb_status qemb_optimizer_set_lr(qemb_optimizer *optimizer, double lr); /* from the next step on; finite, >= 0, 0 is 0 */
+/* From the next step on; 0 is 0. Errors NONFINITE, RANGE (below 0). */
+QEMB_API qemb_status qemb_optimizer_set_lr(qemb_optimizer *optimizer, double lr);
 
 /* Gradient and update of every row of the batch of the last forward, in one pass, each row's observer state stored first. Waits for nothing,
  * and allocates nothing once it has seen a batch as large. Errors as qemb_embedding_bag_backward; ARG (optimizer of another module). */
@@ -575,7 +594,8 @@ QEMB_API qemb_status qemb_embedding_bag_step(qemb_embedding_bag *bag, qemb_batch
  * does, once. Errors ARG, STATE (batch not set for this module), NOMEM. Waits for nothing. */
 QEMB_API qemb_status qemb_embedding_bag_sort(qemb_embedding_bag *bag, qemb_batch *batch);
 
-/* Optimiser state for state dicts. Array k = 0, 1 of a table, under torch's or FBGEMM's name: one number an element, or one a row. */
+/* Optimiser state for state dicts. Array k = 0, 1 of a table, under torch's or FBGEMM's name: one number an element, or one a row. Names live as
+ * long as the program. */
 typedef struct qemb_optimizer_info {
     qemb_embedding_bag *bag;
     qemb_optimizer_kind kind;
@@ -588,8 +608,8 @@ typedef struct qemb_optimizer_info {
     int64_t state_bytes; /* of all tables */
 } qemb_optimizer_info;
 QEMB_API qemb_status qemb_optimizer_info_get(const qemb_optimizer *optimizer, qemb_optimizer_info *info);
-QEMB_API qemb_status qemb_optimizer_set_steps(qemb_optimizer *optimizer, int64_t steps); /* >= 0 */
-/* Rows [first, first+count): [count][D], or [count] where row-wise. Both wait. */
+QEMB_API qemb_status qemb_optimizer_set_steps(qemb_optimizer *optimizer, int64_t steps); /* >= 0 (RANGE): bias corrections and lr_decay follow */
+/* Rows [first, first+count): [count][D], or [count] where row-wise. Both wait. Errors INDEX (array, table, rows). */
 QEMB_API qemb_status qemb_optimizer_read_state(qemb_optimizer *optimizer, int32_t array, int32_t table, int64_t first, int64_t count, float *target);
 QEMB_API qemb_status qemb_optimizer_write_state(qemb_optimizer *optimizer, int32_t array, int32_t table, int64_t first, int64_t count,
                                                 const float *source);
@@ -618,7 +638,8 @@ typedef struct qemb_packed_format {
     bool symmetric;          /* planar only */
 } qemb_packed_format;
 
-/* Bytes of a row of D columns, scale and bias included except for planar; and of its scale and bias (planar: in their own plane). */
+/* Bytes of a row of D columns, scale and bias included except for planar; and of its scale and bias (planar: in their own plane). Either may be
+ * NULL. Errors ARG (no such format), SHAPE (D outside 1..2^20). */
 QEMB_API qemb_status qemb_packed_row_bytes(const qemb_packed_format *format, int64_t embedding_dim, int64_t *row_bytes, int64_t *qparams_bytes);
 
 /* Where a row's range comes from:
@@ -689,10 +710,11 @@ typedef struct qemb_packed_import_desc {
 QEMB_API qemb_status qemb_packed_import(qemb_context *ctx, const qemb_packed_import_desc *desc, qemb_packed **packed);
 
 /* The same tables in another format. Rows whose scale and bias the new format holds exactly, at the same width, keep their codes; others
- * are unpacked and packed by minmax. Waits. */
+ * are unpacked and packed by minmax. `source` stays as it is, and may be destroyed before the new one. format->bits 0: each table's own width.
+ * Waits. Errors ARG, NONFINITE, RANGE (see QEMB_PACK_AS_PEER), NOMEM, BUILD. */
 QEMB_API qemb_status qemb_packed_convert(qemb_packed *source, const qemb_packed_format *format, uint32_t flags, qemb_packed **packed);
 
-/* Shape as created; of a table everything but the bytes (rows, qparams NULL; row_map lives as long as the object). */
+/* Shape as created; of a table everything but the bytes (rows, qparams NULL; row_map and name live as long as the object). */
 typedef struct qemb_packed_info {
     int32_t num_tables, num_features;
     int64_t output_dim;
@@ -704,11 +726,12 @@ QEMB_API qemb_status qemb_packed_get_info(const qemb_packed *packed, qemb_packed
 QEMB_API qemb_status qemb_packed_get_table(const qemb_packed *packed, int32_t table, qemb_packed_table *description);
 QEMB_API int32_t qemb_packed_feature_table(const qemb_packed *packed, int32_t feature); /* -1: no such feature */
 
-/* Packed rows [first, first + count) as bytes (qparams: planar only, else NULL), or as floats. They wait. */
+/* Packed rows [first, first + count) as bytes (qparams: planar only, else NULL), or as floats [count][D]: what a lookup
+ * of one row gives before max_norm. They wait. */
 QEMB_API qemb_status qemb_packed_read_rows(qemb_packed *packed, int32_t table, int64_t first, int64_t count, void *rows, void *qparams);
 QEMB_API qemb_status qemb_packed_unpack(qemb_packed *packed, int32_t table, int64_t first, int64_t count, float *values);
 
-/* qemb_batch_set and qemb_batch_set_device against packed tables. */
+/* qemb_batch_set and qemb_batch_set_device against packed tables: their rules and errors. */
 QEMB_API qemb_status qemb_packed_batch_set(const qemb_packed *packed, qemb_batch *batch, const qemb_input *input);
 QEMB_API qemb_status qemb_packed_batch_set_device(const qemb_packed *packed, qemb_batch *batch, const qemb_device_input *input);
 

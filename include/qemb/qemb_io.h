@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-/* Called now and then during long work; false stops it. */
+/* Called now and then during long work, by the thread that made the call; false stops it. done and total are in the unit that the call names. */
 typedef bool (*qemb_progress)(void *user, int64_t done, int64_t total);
 
 /* ---------------------------------------------------------------------------------------------------------------------
@@ -40,6 +40,7 @@ typedef enum qemb_file_dtype {
     QEMB_FILE_DTYPE_COUNT
 } qemb_file_dtype;
 
+/* Names live as long as the program. */
 QEMB_API const char *qemb_file_dtype_name(qemb_file_dtype dtype); /* "F32"; "?" outside the list */
 QEMB_API int32_t qemb_file_dtype_bits(qemb_file_dtype dtype);     /* 32; 0 outside the list */
 
@@ -73,24 +74,26 @@ typedef struct qemb_tensor_view {
  * Only regular files (following links) are taken. Views, names and texts live until the close.
  * The map shows the file as it is: a file that another program cuts short while it is open ends in SIGBUS when the missing
  * part is touched. A save by this library replaces files instead, which leaves an open map whole.
- * qemb_safetensors_read_rows reads without the map and gives a status instead. */
+ * qemb_safetensors_read_rows reads without the map and gives a status instead.
+ * Errors: IO, CORRUPT, UNSUPPORTED (not a regular file; beyond the limits), NOMEM. */
 QEMB_API qemb_status qemb_safetensors_open(const char *path, qemb_safetensors **file);
 QEMB_API void qemb_safetensors_close(qemb_safetensors *file);
 
-/* Tensors in the order of their data, 0 <= index < count. _find gives -1 for a name that is not there; _tensor refuses it
- * (ARG). */
+/* Tensors in the order of their data, 0 <= index < count (_at: RANGE). _find gives -1 for a name that is not there; _tensor
+ * refuses it (ARG). */
 QEMB_API int64_t qemb_safetensors_count(const qemb_safetensors *file);
 QEMB_API int64_t qemb_safetensors_find(const qemb_safetensors *file, const char *name);
 QEMB_API qemb_status qemb_safetensors_at(const qemb_safetensors *file, int64_t index, qemb_tensor_view *view);
 QEMB_API qemb_status qemb_safetensors_tensor(const qemb_safetensors *file, const char *name, qemb_tensor_view *view);
 
-/* The text under `key` of __metadata__, NULL if there is none; pairs by number in the order of their keys' bytes. */
+/* The text under `key` of __metadata__, NULL if there is none; pairs by number (RANGE) in the order of their keys' bytes. */
 QEMB_API const char *qemb_safetensors_metadata(const qemb_safetensors *file, const char *key);
 QEMB_API int64_t qemb_safetensors_metadata_count(const qemb_safetensors *file);
 QEMB_API qemb_status qemb_safetensors_metadata_at(const qemb_safetensors *file, int64_t index, const char **key, const char **text);
 
 /* Rows [first, first + count) of a tensor of rank 1 or more, copied to target[count][bytes / shape[0]] by plain reads: a
- * piece of a table larger than memory. Errors: RANGE, IO (also when the file has become shorter). */
+ * piece of a table larger than memory. Errors: ARG (no such tensor), SHAPE (rank 0), RANGE (rows), UNSUPPORTED (rows of
+ * 4- or 6-bit elements that end inside a byte), IO (also when the file has become shorter). */
 QEMB_API qemb_status qemb_safetensors_read_rows(const qemb_safetensors *file, const char *name, int64_t first, int64_t count,
                                                 void *target);
 
@@ -139,7 +142,7 @@ QEMB_API qemb_status qemb_safetensors_writer_finish(qemb_safetensors_writer *wri
 /* Without a finish before it: gives up the save and removes the new file. */
 QEMB_API void qemb_safetensors_writer_destroy(qemb_safetensors_writer *writer);
 
-/* All of the above for tensors that are in memory: data[i] belongs to tensors[i]. */
+/* All of the above for tensors that are in memory: data[i] belongs to tensors[i], and both are borrowed for the call. Errors as theirs. */
 QEMB_API qemb_status qemb_safetensors_save(const char *path, const qemb_tensor_desc *tensors, const void *const *data,
                                            int64_t tensor_count, const qemb_metadata *metadata, int64_t metadata_count);
 
@@ -161,7 +164,9 @@ QEMB_API qemb_status qemb_safetensors_save(const char *path, const qemb_tensor_d
  * Packed    PREFIX + NAME.rows (U8 [rows][row_bytes], the layout's own bytes), planar tables NAME.qparams (F32 or BF16, [rows][scale, bias],
  *           symmetric [rows][scale]), pruned ones NAME.row_map (I32 [E]). Metadata PREFIX + qemb_packed (options, features) and
  *           PREFIX + qemb_packed.T: layout, bits, sizes, padding, max_norm, name.
- * Texts begin with their version; one of another version is UNSUPPORTED. Files of version 1 will always load. */
+ * Texts begin with their version; one of another version is UNSUPPORTED. Files of version 1 will always load. src/io/format.md has every field.
+ *
+ * Adding reads nothing and waits for nothing. Errors: ARG, SHAPE (rank of a tensor), NOMEM; what was added before stays. */
 typedef struct qemb_saver qemb_saver;
 QEMB_API qemb_status qemb_saver_create(qemb_saver **saver);
 QEMB_API void qemb_saver_destroy(qemb_saver *saver);
@@ -184,7 +189,7 @@ QEMB_API qemb_status qemb_saver_write(qemb_saver *saver, const char *path);
 QEMB_API qemb_status qemb_load_module(const qemb_safetensors *file, const char *prefix, qemb_embedding_bag *bag);
 
 /* The state of an optimiser of the same kind and hyper-parameters (ARG names one that differs); the learning rate is taken from the file.
- * A file without qemb's text: arrays and step are taken, nothing else. */
+ * A file without qemb's text: arrays and step are taken, nothing else. Errors as qemb_load_module. Waits. */
 QEMB_API qemb_status qemb_load_optimizer(const qemb_safetensors *file, const char *prefix, qemb_optimizer *optimizer);
 
 /* Packed tables of a file, ready to serve. On a device that works in the host's memory the rows are used where they lie in the mapped file
@@ -230,11 +235,13 @@ QEMB_API qemb_status qemb_convert(qemb_context *ctx, const qemb_safetensors *fil
  * F32, F64, C64. Fortran order of rank 2 and above is UNSUPPORTED, as are structured and Python-object arrays. */
 typedef struct qemb_npy qemb_npy;
 
-/* Maps the file; the view lives until the close, its name is "". Strict as for safetensors: the data must end with the file. */
+/* Maps the file; the view lives until the close, its name is "". Strict as for safetensors: the data must end with the file.
+ * Errors: IO, CORRUPT, UNSUPPORTED, NOMEM. */
 QEMB_API qemb_status qemb_npy_open(const char *path, qemb_npy **file, qemb_tensor_view *view);
 QEMB_API void qemb_npy_close(qemb_npy *file);
 
-/* Writes an array in C order, as atomically as a safetensors file. The name in desc is not used. */
+/* Writes an array in C order, as atomically as a safetensors file. The name in desc is not used. Errors: SHAPE, OVERFLOW, UNSUPPORTED (an
+ * element type that NumPy lacks), IO. */
 QEMB_API qemb_status qemb_npy_save(const char *path, const qemb_tensor_desc *desc, const void *data);
 
 /* ---------------------------------------------------------------------------------------------------------------------
@@ -291,7 +298,7 @@ QEMB_API void qemb_click_reader_close(qemb_click_reader *reader);
 QEMB_API qemb_status qemb_click_reader_next(qemb_click_reader *reader, int64_t capacity, int32_t *ids, float *dense, float *labels,
                                             int64_t *rows);
 
-/* Back to first_row, for the next epoch; ids stay what they were and the count of faults starts again. */
+/* Back to first_row, for the next epoch; ids stay what they were and the count of faults starts again. Errors: IO. */
 QEMB_API qemb_status qemb_click_reader_rewind(qemb_click_reader *reader);
 
 /* The number of rows from first_row on (row_count at most): reads the file once to its end, then rewinds. The sizes of a split,
@@ -302,7 +309,8 @@ QEMB_API qemb_status qemb_click_reader_count(qemb_click_reader *reader, int64_t 
 /* Progress: bytes of the file behind us (compressed ones of a gzip file) and in all, for a bar. */
 QEMB_API void qemb_click_reader_progress(const qemb_click_reader *reader, int64_t *bytes_done, int64_t *bytes_total);
 
-/* Rows left out so far under SKIP, and the sentence of the index-th one ("line 7, column 3: ..."); NULL past the last kept. */
+/* Rows left out so far under SKIP, and the sentence of the index-th one ("line 7, column 3: ..."), valid until the next call on the
+ * reader; NULL past the last kept. */
 QEMB_API int64_t qemb_click_reader_fault_count(const qemb_click_reader *reader);
 QEMB_API const char *qemb_click_reader_fault(const qemb_click_reader *reader, int64_t index);
 
@@ -343,7 +351,8 @@ typedef struct qemb_click_generator_desc {
 
 typedef struct qemb_click_generator qemb_click_generator;
 
-/* Takes some 50 ms and 300 KB, whatever the sizes. Rows may be drawn by several threads at once. */
+/* Takes some 50 ms and 300 KB, whatever the sizes. Rows may be drawn by several threads at once. num_embeddings is copied. Errors: RANGE
+ * (a number outside the range named above), ARG. */
 QEMB_API qemb_status qemb_click_generator_create(const qemb_click_generator_desc *desc, qemb_click_generator **generator);
 QEMB_API void qemb_click_generator_destroy(qemb_click_generator *generator);
 
@@ -351,7 +360,8 @@ QEMB_API void qemb_click_generator_destroy(qemb_click_generator *generator);
 QEMB_API void qemb_click_generator_cardinalities(const qemb_click_generator *generator, int64_t cardinalities[QEMB_CLICK_SPARSE]);
 
 /* Rows [first_row, first_row + rows) in the arrays of qemb_click_reader_next, without a file: ids[26][rows], dense[rows][13],
- * labels[rows], probabilities[rows] of label 1; each but ids may be NULL. The same values as from the file read back. */
+ * labels[rows], probabilities[rows] of label 1; each but ids may be NULL. The same values as from the file read back.
+ * Errors, here and below: RANGE (a negative row or number of rows). */
 QEMB_API qemb_status qemb_click_generator_rows(const qemb_click_generator *generator, int64_t first_row, int64_t rows, int32_t *ids,
                                                float *dense, float *labels, float *probabilities);
 
@@ -395,6 +405,7 @@ typedef struct qemb_click_batch {
 
 typedef struct qemb_click_feed qemb_click_feed;
 
+/* Errors: ARG (a reader and a generator, or neither), RANGE (capacity, slots, rows), OVERFLOW, NOMEM (also no thread). */
 QEMB_API qemb_status qemb_click_feed_create(const qemb_click_feed_desc *desc, qemb_click_feed **feed);
 QEMB_API void qemb_click_feed_destroy(qemb_click_feed *feed); /* waits for the thread, at most for one batch */
 
@@ -402,7 +413,7 @@ QEMB_API void qemb_click_feed_destroy(qemb_click_feed *feed); /* waits for the t
  * after the batches read before it, with the reader's sentence, and again until the rewind. */
 QEMB_API qemb_status qemb_click_feed_next(qemb_click_feed *feed, qemb_click_batch *batch);
 
-/* Back to the first batch. */
+/* Back to the first batch. Errors: IO, NOMEM; the feed then stands (STATE) until a rewind succeeds. */
 QEMB_API qemb_status qemb_click_feed_rewind(qemb_click_feed *feed);
 
 #ifdef __cplusplus
