@@ -1,4 +1,8 @@
-/* context.c - create, finish, report; the one-thread rule. */
+/* context.c - create, finish, report; the one-thread rule.
+ *
+ * A call is bracketed by qemb__enter and qemb__leave: an atomic flag refuses a second thread instead of making it wait, which would hide
+ * the mistake. A failure after commands that change something were enqueued loses the context (qemb__harmless sets the mark, qemb__settle
+ * compares): the host no longer knows what device memory holds, and says so at every later call instead of giving wrong numbers. */
 #include "core/context.h"
 
 #include <stdio.h>
@@ -98,6 +102,7 @@ void qemb_context_destroy(qemb_context *ctx) {
 
 qemb_status qemb__finish(qemb_context *ctx) {
     qemb_status st = ctx->ops->finish(ctx);
+    /* batches from device memory whose check has not been read yet; the first error is the one reported */
     while (ctx->unchecked && !ctx->lost) {
         qemb_batch *batch = ctx->unchecked;
         ctx->unchecked = batch->next_unchecked;

@@ -1,4 +1,9 @@
-/* embedding_bag.c - modules: checks of the constructor, weights, observer state, switches. */
+/* embedding_bag.c - modules: checks of the constructor, weights, observer state, switches.
+ *
+ * A call that changes something has this shape: arguments are checked, the context is entered (one thread), what may fail without a
+ * trace comes first, then qemb__harmless marks that from here on a failure has changed something, and qemb__settle turns such a failure
+ * into a lost context. Calls that change rows store the rows' observer state before: afterwards nobody could tell what the missed
+ * observations saw. */
 #include "core/embedding_bag.h"
 
 #include <math.h>
@@ -148,6 +153,7 @@ done:
     return st;
 }
 
+/* Another module over the same slabs. The source is borrowed for its life: whoever destroys it first takes the weights along. */
 qemb_status qemb__bag_share(const qemb_embedding_bag *source, const qemb_qconfig *qconfig, const char *call, qemb_embedding_bag **out) {
     void *block = NULL;
     qemb_embedding_bag *bag = NULL;

@@ -1,4 +1,8 @@
-/* optimizer.c - optimisers: settings, their checks, state beside the tables. */
+/* optimizer.c - optimisers: settings, their checks, state beside the tables.
+ *
+ * What distinguishes the kinds on the host is one row of `traits` each: defaults, which fields may be set, and how their state is called in
+ * files. A field that a kind does not use must be 0, so that a wrong word in a program does not pass unseen. The formulas are in
+ * kernels_cl/shared/optimizer.h. */
 #include "core/optimizer.h"
 
 #include <math.h>
@@ -94,6 +98,7 @@ done:
     return st;
 }
 
+/* State beyond zero, for initial_accumulator_value alone: fresh memory is zero already. */
 static qemb_status fill_state(const qemb_optimizer *o, qemb_buffer *const *arrays, float value) {
     enum { CHUNK = 1 << 16 };
     qemb_status st = QEMB_OK;
@@ -124,6 +129,7 @@ static void set_up(qemb_optimizer *o, qemb_context *ctx, qemb_embedding_bag *bag
     o->desc.beta1 = or_default(desc->beta1, k->beta1);
     o->desc.beta2 = or_default(desc->beta2, k->beta2);
     o->desc.trust = or_default(desc->trust, k->trust);
+    /* without momentum and decay a row without a gradient stays as it is: nothing to pass over */
     o->dense = desc->form == QEMB_SGD_DENSE && (desc->momentum != 0.0 || desc->weight_decay != 0.0);
     o->row_wise = k->row_wise;
     if (k->m && (desc->kind != QEMB_SGD || desc->momentum != 0.0)) {
@@ -134,6 +140,7 @@ static void set_up(qemb_optimizer *o, qemb_context *ctx, qemb_embedding_bag *bag
     }
 }
 
+/* Compiles the update, so that the first step need not. */
 static qemb_status prepare(const qemb_optimizer *o) {
     const qemb_embedding_bag *bag = o->bag;
     if (!bag->ctx->ops->row_update_prepare) {

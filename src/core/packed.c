@@ -1,4 +1,8 @@
-/* packed.c - packed tables as objects: made from a plan or from bytes, described, read, and what batches are set against. */
+/* packed.c - packed tables as objects: made from a plan or from bytes, described, read, and what batches are set against.
+ *
+ * Both ways in go through one plan (qemb__packed_plan_create): what tables there are, in which format, over whose memory. Bytes from outside
+ * are hostile until checked: sizes and formats always, because a kernel computes addresses from them, values unless the flags say otherwise,
+ * because a wrong one gives a wrong number and nothing worse. */
 #include "core/packed.h"
 
 #include <math.h>
@@ -78,7 +82,7 @@ void qemb_packed_destroy(qemb_packed *p) {
     for (int32_t t = 0; p->map && t < p->shape.tables->num_tables; t++) {
         qemb__free(p->map[t]);
     }
-    if (p->borrowed) {
+    if (p->borrowed) { /* the caller may unmap the memory as soon as it is released */
         (void)p->ctx->ops->finish(p->ctx);
     }
     qemb__buffer_destroy(p->maps);
@@ -205,7 +209,7 @@ qemb_status qemb_packed_import(qemb_context *ctx, const qemb_packed_import_desc 
     qemb__packed_plan plan = {d->tables,  d->num_tables, d->feature_table, d->num_features,
                               d->options, !d->unpooled,  d->memory,        d->memory_bytes};
     if (!qemb__packed_can_borrow(ctx, &plan)) {
-        plan.memory = NULL;
+        plan.memory = NULL; /* copied instead, and released before the return */
     }
     TRY(qemb__packed_plan_create(ctx, &plan, "packed_import", &p));
     for (int32_t t = 0; t < d->num_tables; t++) {

@@ -79,6 +79,7 @@ done:
     return st;
 }
 
+/* `observed` holds where the row map starts, -1 for none (Q_MAP_AT): packed tables observe nothing. */
 static void describe(const qemb_packed_table *p, q_table *t) {
     *t = (q_table){.rows = p->num_embeddings,
                    .dim = (q_i32)p->embedding_dim,
@@ -117,7 +118,7 @@ static qemb_status place(qemb__tables *s, int32_t t, int64_t rows, int32_t *open
     const int64_t limit = s->ctx->report.max_allocation_bytes;
     const int64_t plane = table->layout == Q_PLANAR ? q_qparams_bytes(table->layout, table->bits, table->qparams) : 0;
     const int64_t bytes = rows * (table->row_bytes + plane) + SLACK;
-    if (bytes > limit) {
+    if (bytes > limit) { /* as float tables: a power of two of rows a slab, with the qparams of the same rows */
         int32_t shift = 0;
         while (((int64_t)2 << shift) * (table->row_bytes + plane) + SLACK <= limit) {
             shift++;

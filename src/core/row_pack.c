@@ -167,7 +167,7 @@ static qemb_status prune_table(qemb_packed *full, qemb_packed *p, int32_t table)
     TRY(qemb__calloc(p->rows[table], (size_t)row_bytes, &block[2]));
     TRY(qemb__calloc(p->rows[table], (size_t)plane, &block[3]));
     TRY(qemb__calloc(p->rows[table], 1, &block[4]));
-    char *seen = block[4];
+    char *seen = block[4]; /* the first row that names a place fills it */
     int64_t kept = 0;
     TRY(qemb__packed_move(full, table, 0, t->rows, &(qemb__packed_bytes){.target = block[0], .target_qparams = planar ? block[1] : NULL}));
     for (int64_t r = 0; r < t->rows; r++) {
@@ -254,6 +254,7 @@ qemb_status qemb_packed_create(qemb_embedding_bag *bag, const qemb_packed_desc *
     TRY(qemb__calloc(s->num_tables, sizeof(qemb_packed_table), &block));
     TRY(features_of(s, &features));
     qemb_packed_table *tables = block;
+    /* everything that can be refused is refused before memory is taken */
     TRY(describe(bag, d, !desc, tables));
     TRY(check_create(bag, d, tables));
     TRY(qemb__tables_flush(bag->tables));

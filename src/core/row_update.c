@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "core/optimizer.h"
 
+/* The numbers of step t = steps + 1. Powers and quotients are taken in double, as torch takes them in Python, and rounded once. */
 q_optimizer qemb__optimizer_at(const qemb_optimizer *optimizer) {
     const qemb_optimizer_desc *d = &optimizer->desc;
     const int64_t t = optimizer->steps + 1;

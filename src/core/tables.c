@@ -1,4 +1,8 @@
-/* tables.c - lays tables out in slabs and fills them. */
+/* tables.c - lays tables out in slabs and fills them.
+ *
+ * In three steps: every table is described and given a place, then memory is taken for the slabs, then rows are written and descriptors
+ * sent. Small tables share a slab, one behind the other; a table beyond one allocation has slabs of its own, a power of two of rows in
+ * each, so that a kernel finds a row by a shift and a mask. */
 #include "core/tables.h"
 
 #include <math.h>
@@ -18,6 +22,8 @@ _Static_assert(sizeof(q_state) == 16, "q_state is 16 bytes on both sides");
 
 enum { ONE_SLAB_SHIFT = 62, LINE_FLOATS = 32 };
 
+/* `observed` is relative to the count of forwards while the observer is on, and absolute while it is off: a switch converts one into the
+ * other, and no forward has to count for each table. */
 int64_t qemb__table_observations(const q_table *table, int64_t step) {
     return table->flags & Q_OBSERVER_ON ? step + table->observed : table->observed;
 }
@@ -30,6 +36,7 @@ void qemb__tables_locate(const qemb__tables *tables, int32_t table, int64_t row,
     *count = qemb__min_i64(*count, mask + 1 - *local);
 }
 
+/* Bytes from the start of a slab's buffer: kernels count from the start of the memory, and a caller's buffer may begin inside it. */
 size_t qemb__tables_at(const qemb__tables *s, int32_t table, int32_t slab, int64_t local) {
     const q_table *t = &s->table[table];
     return (size_t)(t->base + local * t->dim) * sizeof(float) - s->slab[slab].weight->offset;
@@ -44,6 +51,8 @@ int32_t qemb__tables_feature(const qemb__tables *s, int32_t index) {
     return -1;
 }
 
+/* torch clips the weight itself before it looks up; under fake quantisation that weight is a temporary, so only the looked-up values
+ * change. */
 int32_t qemb__norm_flag(int32_t flags, bool fake_quant) {
     return !(flags & (Q_HAS_NORM | Q_CLIPS_WEIGHT)) ? 0 : fake_quant ? Q_HAS_NORM : Q_CLIPS_WEIGHT;
 }
@@ -118,6 +127,7 @@ static qemb_status place(qemb__tables *s, int32_t t, const qemb_table_desc *d, i
         s->slab_of[t] = n;
         table->base = (int64_t)(d->weight_buffer->offset / sizeof(float)); /* kernels see the memory, not the buffer's start */
     } else if (elements > limit || table->rows > state_limit) {
+        /* too large for one allocation: the most rows a slab that are a power of two */
         int32_t shift = 0;
         while (((int64_t)2 << shift) * table->dim <= limit && ((int64_t)2 << shift) <= state_limit) {
             shift++;
@@ -136,6 +146,7 @@ static qemb_status place(qemb__tables *s, int32_t t, const qemb_table_desc *d, i
         }
         table->row_shift = shift;
     } else {
+        /* behind the table before it, if both its rows and its state fit there too */
         int32_t n = *open;
         if (n < 0 || s->slab[n].elements + elements > limit || s->slab[n].rows + table->rows > state_limit) {
             n = qemb__tables_new_slab(s, 1);
@@ -178,6 +189,7 @@ static qemb_status fill_random(qemb__tables *s, int32_t t, uint64_t seed) {
     qemb_status st = QEMB_OK;
     void *block = NULL;
     q_table *table = &s->table[t];
+    /* values by number: chunks and slabs cannot be seen in them, and the same seed gives the same table everywhere */
     int64_t rows_at_once = qemb__max_i64(1, CHUNK / table->dim);
     TRY(qemb__calloc(rows_at_once * table->dim, sizeof(float), &block));
     float *values = block;
@@ -222,6 +234,8 @@ static qemb_status fill(qemb__tables *s, int32_t t, const qemb_table_desc *d) {
     return QEMB_OK;
 }
 
+/* State is taken by slab, for all tables that lie in it: a second table that needs some finds it there. Zeroed memory says: no
+ * observation yet. */
 qemb_status qemb__tables_need_state(qemb__tables *s, int32_t t) {
     const q_table *table = &s->table[t];
     int64_t count = table->rows;
@@ -241,6 +255,7 @@ qemb_status qemb__tables_need_state(qemb__tables *s, int32_t t) {
     return QEMB_OK;
 }
 
+/* Descriptors change on the host and are sent before the next launch that reads them: a switch costs a copy once, a forward none. */
 qemb_status qemb__tables_flush(qemb__tables *s) {
     qemb_status st = QEMB_OK;
     if (s->stale) {
@@ -297,7 +312,7 @@ qemb_status qemb__tables_share(const qemb__tables *source, const qemb_qconfig *q
     memcpy(s->group, source->group, (size_t)s->num_groups * sizeof *s->group);
     memcpy(s->feature, source->feature, (size_t)s->num_features * sizeof *s->feature);
     for (int32_t n = 0; n < s->num_slabs; n++) {
-        s->slab[n] = source->slab[n];
+        s->slab[n] = source->slab[n]; /* the very weights; state is each module's own */
         s->slab[n].owned = false;
         s->slab[n].state = NULL;
     }

@@ -1,4 +1,7 @@
-/* training.c - sorts a batch once for everything that goes over its rows; work space; clipping of float tables. */
+/* training.c - sorts a batch once for everything that goes over its rows; work space; clipping of float tables.
+ *
+ * A sort belongs to a generation, the number of one set of one batch: a batch that is set again is another one, and a second step or
+ * backward of the same finds its sort. Work space grows to the largest batch seen and stays. */
 #include "core/training.h"
 
 #include "base/checked.h"
@@ -157,6 +160,8 @@ done:
     return st;
 }
 
+/* A gradient is one of the last forward: its mask is computed from rows and state as they were then, so whatever changed them since
+ * refuses. */
 qemb_status qemb__training_check(const qemb_embedding_bag *bag, const qemb_batch *batch, const qemb_buffer *grad_output, const char *call) {
     qemb_status st = QEMB_OK;
     REQUIRE(batch->ctx == bag->ctx && grad_output->ctx == bag->ctx, QEMB_ERR_ARG,
@@ -175,6 +180,8 @@ done:
     return st;
 }
 
+/* max_norm of float tables: torch clips the looked-up rows of the weight itself before a forward. An update without a gradient, over the
+ * same runs. */
 qemb_status qemb__training_clip_weights(qemb_embedding_bag *bag, qemb_batch *batch) {
     qemb__row_update_args args = {.kind = Q_CLIP_WEIGHT};
     bool clips = false;

@@ -1,4 +1,6 @@
-/* saver_objects.c - what modules, optimisers and packed tables become in a file: tensors under their names, and texts. */
+/* saver_objects.c - what modules, optimisers and packed tables become in a file: tensors under their names, and texts.
+ *
+ * format.md says the same to readers. Everything is asked through the public calls: what a file needs, a program can have too. */
 #include <stdio.h>
 #include <string.h>
 

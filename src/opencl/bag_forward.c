@@ -1,4 +1,7 @@
-/* bag_forward.c - builds the forward kernel for a module's widths and modes, and launches it: one launch a group of slabs. */
+/* bag_forward.c - builds the forward kernel for a module's widths and modes, and launches it: one launch a group of slabs.
+ *
+ * A module has one program: what its tables differ in (widths, arithmetics, switches) is in it, what they share is a constant. So tables of all
+ * widths are one launch, and a module of one width pays for no other. */
 #include <stdio.h>
 #include <string.h>
 
@@ -193,6 +196,7 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
         qemb__cl_arg_buffer(&list, ctx->events);
         a.first_feature = group->first_feature;
         a.num_features = group->num_features;
+        /* long bags first, and how many bags an item takes */
         const q_i32 tile = tile_of(cl, s, pick, b, group->num_features);
         const int64_t items = qemb__cl_deal(cl, b, group->num_features, tile, &a.deal);
         const int local = tile > 1 ? 1 : pick->knob[QEMB__KNOB_LOCAL];

@@ -1,4 +1,8 @@
-/* engine.c - the OpenCL engine: open, close, memory. */
+/* engine.c - the OpenCL engine: open, close, memory.
+ *
+ * Opening finds the device, makes context and queue (or retains the caller's), describes, probes, and reads what is asked for in the
+ * environment; nothing compiles but the probe. Every command goes through qemb__cl_enqueued, which keeps its event: a command that fails
+ * later is heard of by that event alone (launch.c). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +66,7 @@ done:
     return st;
 }
 
+/* Memory that is only read, such as a mapped file: read-only for the device too. */
 static qemb_status buffer_borrow(qemb_buffer *buffer) {
     qemb__cl *cl = buffer->ctx->engine;
     cl_int error = CL_SUCCESS;
@@ -69,6 +74,7 @@ static qemb_status buffer_borrow(qemb_buffer *buffer) {
     return error == CL_SUCCESS ? QEMB_OK : qemb__cl_fail(error, "clCreateBuffer");
 }
 
+/* The runtime keeps the memory until commands that use it are done, and then calls free_pages. */
 static void buffer_destroy(qemb_buffer *buffer) {
     (void)clReleaseMemObject(buffer->memory);
 }

@@ -1,4 +1,10 @@
-/* gradient.c - options, arguments and first launches of every kernel that needs the gradient of a row. */
+/* gradient.c - options, arguments and first launches of every kernel that needs the gradient of a row.
+ *
+ * Two forms of such kernels exist side by side. On CPUs rows of whole float16 blocks are one work-item's, in a program that holds the
+ * body once for each width there is (qemb__cl_block_kernel); all other rows, and every row on GPUs, are taken by lanes in one program
+ * for any width. A module with tables of both kinds launches both, and each kernel leaves the other's rows alone (FAST, Q_IN_BLOCKS).
+ * How many runs and parts there are only the device knows: launches are as large as the batch allows, and items without work end at
+ * once. */
 #include "opencl/gradient.h"
 
 #include <stdio.h>
@@ -71,6 +77,7 @@ qemb_status qemb__cl_block_kernel(qemb_context *ctx, unsigned widths, const char
     return qemb__cl_kernel_pieces(ctx, pieces, n, name, all, kernel);
 }
 
+/* Lanes of a row: no more than it has columns, a power of two. */
 int qemb__cl_gradient_lanes(const qemb__pick *pick, const qemb__tables *s) {
     int lanes = pick->variant->is_cpu ? 1 : 8;
     while (lanes < pick->knob[QEMB__KNOB_LANES] && lanes < s->max_dim) {
@@ -79,6 +86,7 @@ int qemb__cl_gradient_lanes(const qemb__pick *pick, const qemb__tables *s) {
     return lanes;
 }
 
+/* Kernels exist for one slab and for a whole group: the first have no selection of pointers at all. */
 int qemb__cl_slabs(const qemb__tables *s, int32_t group) {
     return s->group[group].num_slabs == 1 ? 1 : QEMB__GROUP_SLABS;
 }
@@ -128,6 +136,7 @@ void qemb__cl_gradient_add(qemb_context *ctx, qemb__cl_args *list, const qemb__g
     const qemb__row_sort *sort = w->sort;
     const qemb__group *g = &s->group[group];
     const int slabs = qemb__cl_slabs(s, group);
+    /* in the order of GRADIENT_PARAMETERS (bag_backward_head.cl); a kernel that does not read one still wants some buffer in its place */
     const qemb_buffer *const buffers[] = {s->table_buffer,
                                           sort->plan,
                                           w->columns,
@@ -221,7 +230,7 @@ qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args
     if (lookups > Q_PART) { /* fewer lookups have no long run */
         TRY(parts_kernels(ctx, args, kernels));
     }
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 3; k++) { /* sums of parts, then their tree: the queue keeps the order */
         qemb__cl_args list = {0};
         if (kernels[k]) {
             qemb__cl_gradient_add(ctx, &list, args, 0);

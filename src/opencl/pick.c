@@ -1,4 +1,9 @@
-/* pick.c - reads variants.inc: the first line that fits, or the one that was asked for. */
+/* pick.c - reads variants.inc: the first line that fits, or the one that was asked for.
+ *
+ * In this order: a line asked for by name, a line of a tuning file or of the table of known devices, the first line whose needs and
+ * wants are met. The first two may override wants, which are about speed, and never needs, without which the kernel would be wrong. The
+ * last choice of a stem is kept: a launch like the one before it asks nothing. The last line of every stem needs nothing, so there is
+ * always one. */
 #include "opencl/pick.h"
 
 #include <stdio.h>
@@ -109,9 +114,11 @@ static void set_knobs(const qemb__picker *picker, const qemb__variant *v, const 
     for (int k = 0; k < QEMB__KNOBS; k++) {
         pick->knob[k] = said && said[k] >= 0 ? qemb__knob_clamp(v, (qemb__knob_name)k, said[k]) : v->knob[k].usual;
     }
+    /* what the device takes comes before what was said */
     while (pick->knob[QEMB__KNOB_LOCAL] > picker->max_local && pick->knob[QEMB__KNOB_LOCAL] > 1) {
         pick->knob[QEMB__KNOB_LOCAL] /= 2;
     }
+    /* lanes of a row lie in one group */
     while (v->knob[QEMB__KNOB_LANES].most && pick->knob[QEMB__KNOB_LANES] > pick->knob[QEMB__KNOB_LOCAL]) {
         pick->knob[QEMB__KNOB_LANES] /= 2;
     }
@@ -222,7 +229,7 @@ done:
 
 qemb_status qemb__pick_force(qemb__picker *picker, const char *text) {
     qemb_status st = QEMB_OK;
-    qemb__picker before = *picker;
+    qemb__picker before = *picker; /* a word that is wrong leaves all as it was */
     for (int s = 0; s < QEMB__STEMS; s++) {
         picker->stem[s].forced.variant = NULL;
         picker->stem[s].pick.variant = NULL;

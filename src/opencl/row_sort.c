@@ -1,4 +1,9 @@
-/* row_sort.c - launches of the row sort: how many buckets, chunks and passes a batch gets. */
+/* row_sort.c - launches of the row sort: how many buckets, chunks and passes a batch gets.
+ *
+ * CPUs have three ways, by the size of the batch and how evenly its tables share it: one work-item does everything in one launch (waking
+ * another core costs more than it saves up to 64 thousand lookups of one table); a table a work-item; tables cut into buckets that fit a
+ * core's cache. GPUs have one, passes of a radix sort over the bits that row numbers use. All give the same result, so the choice shows
+ * in time alone. */
 #include <stdio.h>
 
 #include "base/checked.h"
@@ -71,6 +76,7 @@ static qemb_status cpu_kernel(qemb_context *ctx, const qemb__row_sort_args *args
     return qemb__cl_kernel_pieces(ctx, pieces, 3, name, options, kernel);
 }
 
+/* How many bits the numbers 0 .. rows - 1 take. */
 static int bits_of(int64_t rows) {
     int bits = 0;
     while (bits < 63 && (int64_t)1 << bits < rows) {
@@ -100,6 +106,7 @@ static int split_of(const qemb__cl *cl, const qemb__tables *s, int64_t lookups) 
         const int above = bits_of(s->table[t].rows) - 32;
         split = above > split ? above : split;
     }
+    /* a few buckets a core, so that a skewed one does not keep the others waiting, and none larger than sorts in cache */
     while (lookups > ALONE_ONE && split < MAX_SPLIT && tables << split < buckets) {
         split++;
     }
@@ -257,7 +264,7 @@ static qemb_status gpu_passes(qemb_context *ctx, const qemb__row_sort_args *args
     TRY(gpu_kernel(ctx, args, shape, "row_sort_scatter", &kernel));
     for (a->pass = 0; a->pass < passes; a->pass++) {
         qemb__cl_args list = {0};
-        const bool to_result = (passes - a->pass) % 2 == 1;
+        const bool to_result = (passes - a->pass) % 2 == 1; /* the last pass ends in the result, whether their number is even or odd */
         a->last = a->pass + 1 == passes;
         qemb__cl_arg_buffer(&list, s->work[a->pass % 2]);
         qemb__cl_arg_buffer(&list, to_result ? s->work[2] : s->position);
@@ -302,6 +309,7 @@ static qemb_status gpu_row_sort(qemb_context *ctx, const qemb__row_sort_args *ar
     const int64_t n = a.batch.lookups;
     const int64_t tile = (int64_t)shape.group * shape.items;
     const int passes = (bits_of(a.total_rows + 1) + shape.digit_bits - 1) / shape.digit_bits;
+    /* groups own whole tiles, and are few enough that each can add up the counters of all before it */
     const int64_t span = qemb__round_up(qemb__max_i64(qemb__ceil_div(n, GPU_GROUPS), 1), tile);
     const int64_t groups = qemb__max_i64(qemb__ceil_div(n, span), 1);
     const int64_t counters = passes * ((groups + qemb__ceil_div(groups, COUNT_BLOCK)) << shape.digit_bits);

@@ -1,4 +1,8 @@
-/* row_update.c - launches of an optimiser's step: one a group of slabs, of the kernels that its widths need. */
+/* row_update.c - launches of an optimiser's step: one a group of slabs, of the kernels that its widths need.
+ *
+ * A step is, in this order: what a mean divides by, sums of the parts of long runs and their tree, under clipping by norm a pass that only
+ * measures, and the update itself. Until the update is enqueued nothing that the caller can see has changed (qemb__harmless): a failure
+ * up to there is a status, a failure behind it loses the context. */
 #include <stdio.h>
 
 #include "base/checked.h"
@@ -45,7 +49,7 @@ static void add_state(qemb_context *ctx, qemb__cl_args *list, const qemb__row_up
     }
 }
 
-/* How many rows a launch looks at. */
+/* How many rows a launch looks at: a batch has at most as many distinct rows as lookups. */
 static int64_t items_of(const qemb__row_update_args *args) {
     const int64_t lookups = args->source.batch->shape.lookups;
     return args->dense                   ? args->source.tables->total_rows

@@ -1,4 +1,9 @@
-/* gradient.c - gradients of rows in the order that every engine keeps. */
+/* gradient.c - gradients of rows in the order that every engine keeps.
+ *
+ * The order of additions is decided here: lookups of a row by position, one fma each; more than Q_PART of them in parts of Q_PART,
+ * counted from the run's own start, and the parts in a tree (k with k + half, half the largest power of two below their number, then
+ * halved). Nothing in it depends on tables beside it, on lanes or on work-groups, so kernels can keep it, and a collection gives the
+ * bits of its tables alone. */
 #include "reference/gradient.h"
 
 #include <string.h>
@@ -70,6 +75,8 @@ static int64_t bag_count(const ref_gradient *g, int64_t bag) {
     return count;
 }
 
+/* What a lookup's gradient is multiplied with. One division in each form: a product of two
+ * quotients would round twice. */
 float qemb__ref_alpha(const ref_gradient *g, int64_t bag, int64_t position, int64_t count) {
     const qemb__batch_view *b = g->args->batch;
     const float over = g->args->freq ? (float)count : 1.0f;
@@ -119,7 +126,7 @@ void qemb__ref_run_gradient(const ref_gradient *g, q_i32 run, float *sum) {
         const q_i32 from = start[run] + k * Q_PART;
         sum_slots(g, from, from + Q_PART < start[run + 1] ? from + Q_PART : start[run + 1], count, dim, part + (int64_t)k * dim);
     }
-    while (2 * half < parts) {
+    while (2 * half < parts) { /* the tree: as if padded with zeros to a power of two, without adding them (-0 stays) */
         half *= 2;
     }
     for (; half > 0; half /= 2) {
@@ -132,6 +139,7 @@ void qemb__ref_run_gradient(const ref_gradient *g, q_i32 run, float *sum) {
     memcpy(sum, part, (size_t)dim * sizeof(float));
 }
 
+/* Straight-through: by the qparams that the last forward used, which `step` finds again. */
 void qemb__ref_mask(const ref_gradient *g, int32_t table, int64_t row, float *gradient) {
     const q_table *t = &g->tables->table[table];
     if (!(t->flags & Q_FAKE_QUANT_ON)) {
