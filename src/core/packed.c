@@ -1,8 +1,8 @@
 /* packed.c - packed tables as objects: made from a plan or from bytes, described, read, and what batches are set against.
  *
- * Both ways in go through one plan (qemb__packed_plan_create): what tables there are, in which format, over whose memory. Bytes from outside
- * are hostile until checked: sizes and formats always, because a kernel computes addresses from them, values unless the flags say otherwise,
- * because a wrong one gives a wrong number and nothing worse. */
+ * Both ways in go through one plan (qemb__packed_plan_create): what tables there are, in which format, over whose memory. Bytes from
+ * outside are hostile until checked: sizes and formats always, because a kernel computes addresses from them, values unless the flags say
+ * otherwise, because a wrong one gives a wrong number and nothing worse. */
 #include "core/packed.h"
 
 #include <math.h>

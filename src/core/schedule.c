@@ -1,7 +1,7 @@
 /* schedule.c - switches that forwards turn by themselves.
  *
- * A forward turns what is due before it runs, and turns it back when it fails: a refused forward has changed nothing. Setting a schedule turns
- * each switch both ways once, so that kernels and state for either position exist and no forward compiles. */
+ * A forward turns what is due before it runs, and turns it back when it fails: a refused forward has changed nothing. Setting a schedule
+ * turns each switch both ways once, so that kernels and state for either position exist and no forward compiles. */
 #include "base/memory.h"
 #include "core/embedding_bag.h"
 

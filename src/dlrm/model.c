@@ -1,7 +1,7 @@
 /* model.c - see model.h.
  *
- * Layers and tables share a queue, so a step is a list of commands without a wait between them. Two slots of staging take turns: the host fills
- * one while the device reads the other, and waits for the step before the last at most. */
+ * Layers and tables share a queue, so a step is a list of commands without a wait between them. Two slots of staging take turns: the host
+ * fills one while the device reads the other, and waits for the step before the last at most. */
 #include "dlrm/model.h"
 
 #include <string.h>

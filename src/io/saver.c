@@ -1,7 +1,7 @@
 /* saver.c - collects what is to be saved, and streams it into one file.
  *
- * Adding an object notes it down. Writing asks every object what it has become by now (saver_objects.c), lays the file out, and then reads and
- * appends a piece of PIECE_BYTES after the other: a table of any size passes through a few MiB. */
+ * Adding an object notes it down. Writing asks every object what it has become by now (saver_objects.c), lays the file out, and then reads
+ * and appends a piece of PIECE_BYTES after the other: a table of any size passes through a few MiB. */
 #include "io/saver.h"
 
 #include <string.h>

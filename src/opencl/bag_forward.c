@@ -1,7 +1,7 @@
 /* bag_forward.c - builds the forward kernel for a module's widths and modes, and launches it: one launch a group of slabs.
  *
- * A module has one program: what its tables differ in (widths, arithmetics, switches) is in it, what they share is a constant. So tables of all
- * widths are one launch, and a module of one width pays for no other. */
+ * A module has one program: what its tables differ in (widths, arithmetics, switches) is in it, what they share is a constant. So tables of
+ * all widths are one launch, and a module of one width pays for no other. */
 #include <stdio.h>
 #include <string.h>
 
