@@ -6,6 +6,7 @@
 #   header   the program at the top of qemb.h is the README's
 #   links    a relative link names a file that exists, and an anchor a heading
 #   names    a file or folder named in `code` in ARCHITECTURE.md exists
+#   format   src/io/format.md has every field and word of the texts that src/io/state_texts.c writes
 #   shell    a `sh` block uses no option of a script or program that its --help does not know
 set -u
 build=$(cd "$1" && pwd)
@@ -104,6 +105,16 @@ check_names() {
     rm -f "$work.names"
 }
 
+# Fields are `TYPE(T, name` and words the strings of the lists before them; both stand in `code` on the page.
+check_format() {
+    { grep -o '\(INTEGER\|WORD\|FLAG\|REAL\|TEXT\)(T, [a-z_0-9]*' src/io/state_texts.c | sed 's/.*, //'
+      sed -n '/^static const char/,/;$/p' src/io/state_texts.c | grep -o '"[a-z_0-9]*"' | tr -d '"'; } | sort -u | while read -r name; do
+        grep -q -F "\`$name\`" src/io/format.md || echo "src/io/format.md: lacks $name"
+    done >"$work.format"
+    [ -s "$work.format" ] && { cat "$work.format"; status=1; }
+    rm -f "$work.format"
+}
+
 # Every --option in a line of a sh block, and in the README's table of figures, is known to the --help of what it is given to.
 check_options() {
     { awk '/^```sh/ { inside = 1; next } /^```/ { inside = 0 } inside' README.md
@@ -128,6 +139,7 @@ for page in README.md ARCHITECTURE.md CHANGELOG.md tests/README.md; do
     check_blocks "$page"
 done
 check_names ARCHITECTURE.md
+check_format
 for header in include/qemb/*.h; do
     check_header "$header"
 done
