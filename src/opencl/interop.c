@@ -1,4 +1,7 @@
-/* interop.c - the public calls of qemb_opencl.h. */
+/* interop.c - the public calls of qemb_opencl.h.
+ *
+ * A context over the caller's objects is opened as the library's own is (qemb__cl_open) and probed in the same way. A buffer over the
+ * caller's memory keeps where it begins, and kernels are told: no sub-buffer is made, hence no rule of alignment. */
 #include <qemb/qemb_opencl.h>
 #include <string.h>
 

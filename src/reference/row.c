@@ -1,4 +1,7 @@
-/* row.c - rows, qparams, values, and the lookups of a batch, for every file of the reference engine. */
+/* row.c - rows, qparams, values, and the lookups of a batch, for every file of the reference engine.
+ *
+ * Qparams are derived at every use: stored state, caught up with the forwards so far by the row as it is. Nothing is kept between two
+ * calls, for what is not kept cannot be stale, and this engine is what the others are measured with. */
 #include "reference/reference.h"
 
 #include <string.h>
@@ -28,6 +31,7 @@ q_state *qemb__ref_state(const qemb__tables *s, int32_t table, int64_t row) {
     return (q_state *)qemb__ref_data(s->slab[slab].state) + t->state_base + local;
 }
 
+/* One NaN or infinity makes the whole range NaN; + 0.0f makes +0 of -0, so that equal rows have equal bits. */
 void qemb__ref_range(const float *x, int32_t dim, float *lo, float *hi) {
     *lo = INFINITY;
     *hi = -INFINITY;
@@ -58,6 +62,7 @@ q_qparams qemb__ref_qparams(const qemb__tables *s, int32_t table, int64_t row, i
     return q_row_qparams(t, state.min_val, state.max_val, lo, hi);
 }
 
+/* The order of every sum along a row: padded with zeros to a power of two, then halved. Kernels with any number of lanes can keep it. */
 float qemb__ref_tree_sum(float *work, int32_t dim) {
     int32_t padded = 1;
     while (padded < dim) {

@@ -1,4 +1,7 @@
-/* row_update.c - stores the observer state of a row, then changes the row: an optimiser's step, or the clip of a float table. */
+/* row_update.c - stores the observer state of a row, then changes the row: an optimiser's step, or the clip of a float table.
+ *
+ * Row after row, and in each: gradient, mask, observer state, update. In that order, because mask and state are those of the row before it
+ * changes. All memory is taken before the first row is touched. */
 #include <string.h>
 
 #include "base/memory.h"
@@ -12,6 +15,7 @@ typedef struct ref_update {
     qemb_context *ctx;
 } ref_update;
 
+/* Brings a row's stored state up to the last forward, while the row still is what those forwards saw. */
 static void commit(const ref_update *u, int32_t table, int64_t row) {
     const q_table *t = &u->g.tables->table[table];
     q_state *stored = qemb__ref_state(u->g.tables, table, row);
