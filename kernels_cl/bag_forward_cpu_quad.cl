@@ -17,18 +17,6 @@
 #define GROUP_FINITE 2
 #define GROUP_WHOLE  4 /* four lookups that count */
 
-/* Four rows' lanewise minima, or maxima, to one number a row. */
-#define REDUCE4(name, best)                                                                    \
-    static inline float4 name(const float16 a, const float16 b, const float16 c, const float16 d) { \
-        const float16 ab = best((float16)(a.lo, b.lo), (float16)(a.hi, b.hi));                 \
-        const float16 cd = best((float16)(c.lo, d.lo), (float16)(c.hi, d.hi));                 \
-        const float16 all = best((float16)(ab.s012389ab, cd.s012389ab), (float16)(ab.s4567cdef, cd.s4567cdef)); \
-        const float16 two = best(all, all.s23016745ab89efcd);                                  \
-        return best(two, two.s1032547698badcfe).s048c;                                         \
-    }
-REDUCE4(least4, vmin16)
-REDUCE4(greatest4, vmax16)
-
 #if USES & USES_STATE
 /* q_catch_up, of four rows. */
 static inline void quad_catch_up(const bag_view v, __global const q_table *t, const long *rows, const float4 lo, const float4 hi, float4 *min_val,

@@ -2,12 +2,13 @@
  *
  * Shapes   tables[T], slab: W, state: one entry a row, result[4][count] (min, max, scale, zero point), events: Q_EVENTS counters of 64 bits, as words
  *          values[count][D]: the rows fake-quantised
- * Mapping  one work-item a row, float16 blocks
+ * Mapping  one work-item ROWS rows, float16 blocks; four rows of one width and no state at once, where they are only fake-quantised
  * Moves    reads 4*count*D + 16*count, writes 16*count (store), 16*count (report), 4*count*D (values)
  * Knobs    DIM, or not defined: all rows have that many columns and the torch_cpu arithmetic, so that nothing is asked row by row;
- *          STATE 0: the table keeps none, the row's own range is reported;  VALUES 1: fake-quantised rows are wanted, 2: as whole blocks past the caches */
-#if !defined(STATE) || !defined(VALUES)
-#error "STATE and VALUES are set by src/opencl/row_observe.c"
+ *          STATE 0: the table keeps none, the row's own range is reported;  VALUES 1: fake-quantised rows are wanted, 2: as whole blocks past the caches;
+ *          ROWS an item */
+#if !defined(STATE) || !defined(VALUES) || !defined(ROWS)
+#error "STATE, VALUES and ROWS are set by src/opencl/row_observe.c"
 #endif
 
 #ifdef DIM
@@ -39,51 +40,90 @@ static inline void write_values(__global const q_table *t, __global const float 
 }
 #endif
 
+#if defined(DIM) && VALUES == 2 && !STATE && ROWS == 4
+/* Four rows: one transposed reduction, one set of divisions. 0: one of them holds a NaN or infinity or is clamped, and nothing is written. */
+static inline int four_rows(__global const q_table *t, __global const float *w, __global float *out) {
+    float16 low0 = vload16(0, w), low1 = vload16(0, w + DIM), low2 = vload16(0, w + 2 * DIM), low3 = vload16(0, w + 3 * DIM);
+    float16 high0 = low0, high1 = low1, high2 = low2, high3 = low3;
+    float16 odd = (low0 - low0) + (low1 - low1) + (low2 - low2) + (low3 - low3);
+    for (int c = 16; c < DIM; c += 16) {
+        const float16 x0 = vload16(0, w + c), x1 = vload16(0, w + DIM + c), x2 = vload16(0, w + 2 * DIM + c), x3 = vload16(0, w + 3 * DIM + c);
+        low0 = vmin16(x0, low0), low1 = vmin16(x1, low1), low2 = vmin16(x2, low2), low3 = vmin16(x3, low3);
+        high0 = vmax16(x0, high0), high1 = vmax16(x1, high1), high2 = vmax16(x2, high2), high3 = vmax16(x3, high3);
+        odd = odd + (x0 - x0) + (x1 - x1) + (x2 - x2) + (x3 - x3);
+    }
+    const float4 lo = least4(low0, low1, low2, low3) + (float4)(0.0f);
+    const float4 hi = greatest4(high0, high1, high2, high3) + (float4)(0.0f);
+    const float any = any_nan(odd);
+    float4 scale, zero, inverse;
+    Q_QPARAMS(float4, lo, hi, t->range, t->inverse_range, t->eps, Q_TORCH_CPU, scale, zero, inverse);
+    if (any != any || t->qmin != 0.0f || !all((fabs(zero) < (float4)(1048576.0f)) & (hi - lo < (float4)(INFINITY)))) {
+        return 0;
+    }
+    float scales[4], zeros[4], inverses[4];
+    vstore4(scale, 0, scales);
+    vstore4(zero, 0, zeros);
+    vstore4(inverse, 0, inverses);
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        const q_qparams p = {scales[j], zeros[j], inverses[j], 1};
+        write_values(t, w + j * DIM, p, out + j * DIM);
+    }
+    return 1;
+}
+#define FOUR_ROWS(t, w, out) four_rows(t, w, out)
+#else
+#define FOUR_ROWS(t, w, out) 0
+#endif
+
 __kernel void row_observe(__global const q_table *tables, __global const float *slab, __global q_state *state, __global float *result, __global float *values,
                           volatile __global uint *events, const q_row_observe a) {
-    const long i = get_global_id(0);
-    if (i >= a.count) {
-        return;
-    }
+    const long begin = (long)get_global_id(0) * ROWS;
+    const long end = min(begin + ROWS, (long)a.count);
     __global const q_table *t = tables + a.table;
     const int dim = COLUMNS(t);
-    __global const float *w = slab + t->base + (a.first + i) * dim;
-    float16 low = (float16)(INFINITY);
-    float16 high = (float16)(-INFINITY);
-    float16 odd = (float16)(0.0f);
-    for (int c = 0; c < dim; c += 16) {
-        const float16 x = dim < 16 ? load_small(w, dim) : vload16(0, w + (c + 16 <= dim ? c : dim - 16));
-        low = vmin16(x, low);
-        high = vmax16(x, high);
-        odd = fma(x, (float16)(0.0f), odd);
+    if (begin + ROWS == end && !a.report && FOUR_ROWS(t, slab + t->base + (a.first + begin) * dim, values + a.values_at + begin * dim)) {
+        return;
     }
-    Q_RANGE(low, high, odd, lo, hi);
-    q_state s = {lo, hi, a.observations};
+    for (long i = begin; i < end; i++) {
+        __global const float *w = slab + t->base + (a.first + i) * dim;
+        float16 low = (float16)(INFINITY);
+        float16 high = (float16)(-INFINITY);
+        float16 odd = (float16)(0.0f);
+        for (int c = 0; c < dim; c += 16) {
+            const float16 x = dim < 16 ? load_small(w, dim) : vload16(0, w + (c + 16 <= dim ? c : dim - 16));
+            low = vmin16(x, low);
+            high = vmax16(x, high);
+            odd = fma(x, (float16)(0.0f), odd);
+        }
+        Q_RANGE(low, high, odd, lo, hi);
+        q_state s = {lo, hi, a.observations};
 #if STATE
-    __global q_state *stored = state + t->state_base + a.first + i;
-    s = *stored;
-    const int observes = a.observations > s.count;
-    const int repaired = q_catch_up(t->observer, t->averaging, lo, hi, a.observations, &s);
-    if (a.store && observes) {
-        *stored = s;
-        if (lo != lo) {
-            atomic_add(&events[0], 1u);
+        __global q_state *stored = state + t->state_base + a.first + i;
+        s = *stored;
+        const int observes = a.observations > s.count;
+        const int repaired = q_catch_up(t->observer, t->averaging, lo, hi, a.observations, &s);
+        if (a.store && observes) {
+            *stored = s;
+            if (lo != lo) {
+                atomic_add(&events[0], 1u);
+            }
+            if (repaired) {
+                atomic_add(&events[2], (uint)repaired);
+            }
         }
-        if (repaired) {
-            atomic_add(&events[2], (uint)repaired);
-        }
-    }
 #endif
-    const q_qparams p = q_row_qparams(t, s.min_val, s.max_val, lo, hi);
+        const q_qparams p = q_row_qparams(t, s.min_val, s.max_val, lo, hi);
 #if VALUES
-    write_values(t, w, p, values + a.values_at + i * dim);
+        write_values(t, w, p, values + a.values_at + i * dim);
 #endif
-    if (a.report) {
-        const int seen = s.count > 0;
-        __global float *r = result + a.result_at + i;
-        r[0] = seen ? s.min_val : Q_NAN;
-        r[a.result_stride] = seen ? s.max_val : Q_NAN;
-        r[2 * a.result_stride] = seen ? p.scale : 1.0f;
-        r[3 * a.result_stride] = seen ? p.zero : 0.0f;
+        if (a.report) {
+            const int seen = s.count > 0;
+            __global float *r = result + a.result_at + i;
+            r[0] = seen ? s.min_val : Q_NAN;
+            r[a.result_stride] = seen ? s.max_val : Q_NAN;
+            r[2 * a.result_stride] = seen ? p.scale : 1.0f;
+            r[3 * a.result_stride] = seen ? p.zero : 0.0f;
+        }
     }
 }

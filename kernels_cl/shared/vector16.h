@@ -82,6 +82,18 @@ static inline float any_nan(const float16 v) {
     const float lo = least(low) + odd_ + 0.0f; \
     const float hi = greatest(high) + odd_ + 0.0f
 
+/* Four rows' lanewise minima, or maxima, to one number a row. */
+#define REDUCE4(name, best)                                                                    \
+    static inline float4 name(const float16 a, const float16 b, const float16 c, const float16 d) { \
+        const float16 ab = best((float16)(a.lo, b.lo), (float16)(a.hi, b.hi));                 \
+        const float16 cd = best((float16)(c.lo, d.lo), (float16)(c.hi, d.hi));                 \
+        const float16 all = best((float16)(ab.s012389ab, cd.s012389ab), (float16)(ab.s4567cdef, cd.s4567cdef)); \
+        const float16 two = best(all, all.s23016745ab89efcd);                                  \
+        return best(two, two.s1032547698badcfe).s048c;                                         \
+    }
+REDUCE4(least4, vmin16)
+REDUCE4(greatest4, vmax16)
+
 /* M(0) ... M(n - 1): code for each block of a row, unrolled by name. */
 #define EACH_1(M) M(0)
 #define EACH_2(M) EACH_1(M) M(1)

@@ -15,6 +15,10 @@ static const qemb__pick *pick_for(qemb_context *ctx, const qemb__row_observe_arg
     return qemb__cl_pick(ctx, QEMB__ROW_OBSERVE, (blocks ? QEMB__WHOLE_BLOCKS : 0u) | (small ? QEMB__SMALL_TORCH_CPU : 0u), args->tables);
 }
 
+static int rows_an_item(const qemb__pick *pick) {
+    return pick->knob[QEMB__KNOB_ROWS] > 0 ? pick->knob[QEMB__KNOB_ROWS] : 1;
+}
+
 static qemb_status observe_kernel(qemb_context *ctx, const qemb__row_observe_args *args, const qemb__pick *pick, cl_kernel *kernel) {
     static const char *const pieces[] = {"lanes_gpu.cl", "row_observe_gpu.cl"};
     const q_table *t = &args->tables->table[args->table];
@@ -23,7 +27,7 @@ static qemb_status observe_kernel(qemb_context *ctx, const qemb__row_observe_arg
     char options[160];
     int n = snprintf(options, sizeof options, "-DSTATE=%d -DVALUES=%d", (t->flags & Q_HAS_STATE) != 0, values);
     if (pick->variant->is_cpu) {
-        n += snprintf(options + n, sizeof options - (size_t)n, " -DQV=float16 -DQ_VECTOR16");
+        n += snprintf(options + n, sizeof options - (size_t)n, " -DQV=float16 -DQ_VECTOR16 -DROWS=%d", rows_an_item(pick));
         if (needs & QEMB__SMALL_TORCH_CPU) {
             (void)snprintf(options + n, sizeof options - (size_t)n, " -DDIM=%d", t->dim);
         }
@@ -64,7 +68,8 @@ qemb_status qemb__cl_row_observe(qemb_context *ctx, const qemb__row_observe_args
         qemb__cl_arg_buffer(&list, args->values ? args->values : ctx->events);
         qemb__cl_arg_buffer(&list, ctx->events);
         qemb__cl_arg(&list, sizeof a, &a);
-        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, count, qemb__cl_local_cpu(cl, count, local))
+        const int64_t items = (count + rows_an_item(pick) - 1) / rows_an_item(pick);
+        TRY(cl->is_cpu ? qemb__cl_launch(ctx, kernel, &list, items, qemb__cl_local_cpu(cl, items, local))
                        : qemb__cl_launch(ctx, kernel, &list, count * pick->knob[QEMB__KNOB_LANES], (size_t)local));
     }
 done:
