@@ -13,7 +13,7 @@ usage: sh tests/run.sh [options]
   --mutation [FILE...]  only the mutation lane, the full pass over these files (none named: all)
   --scoreboard  every lane, then the table of reliability rows (tests/README.md); a red row gives exit status 1
   --nightly     every lane, with the long forms of the tests (QEMB_NIGHTLY=1); with --scoreboard the table too
-  --build-only  the release build without its tests
+  --build-only  the release build and its test programs (build/); runs none
   --no-install  install nothing; say what is missing and stop
 Lanes add up: `--asan --tsan` runs both. On Debian and Ubuntu missing packages come from apt, with sudo when you are not root.
 USAGE

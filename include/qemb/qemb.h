@@ -70,7 +70,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <qemb/version.h> /* QEMB_VERSION_MAJOR, _MINOR, _PATCH, QEMB_VERSION_STRING: written by the build */
+#include <qemb/version.h> /* QEMB_VERSION_MAJOR, _MINOR, _PATCH, QEMB_VERSION_STRING: written by the build into build/include */
 
 #if defined(QEMB_STATIC)
 #define QEMB_API
@@ -224,7 +224,9 @@ typedef enum qemb_observer { QEMB_OBSERVER_MOVING_AVERAGE = 0, QEMB_OBSERVER_MIN
 /* Which roundings (Q = quant_max - quant_min; one float32 rounding for each written operation):
  *   torch_cpu   s = (max-min)/Q,  s = s > eps ? s : 1,  z = -min/s,  q = rint(fma(x, 1/s, z)),  fq = ((q-z)*s as if in double)
  *   torch_cuda  s = (max-min)*(1/Q), ...,                                                       fq = (q-z)*s in float32
- *   packed      qparams and codes as the layout's packer makes them, fq = fma(scale, q, bias): the bits that are served */
+ *   packed      fq = fma(scale, q, bias), the bits that are served, qparams and codes as the layout's packer makes them: torch_rowwise at 8 bits
+ *               scale = (max-min)/255, bias = min; else bias = R(min), scale = R((max-bias)/(2^bits-1)), 1 where that is 0, R rounding to the
+ *               stored type; symmetric and power-of-two scales: q_qparams_packed in kernels_cl/shared/fake_quant.h */
 typedef enum qemb_arithmetic { QEMB_ARITHMETIC_TORCH_CPU = 0, QEMB_ARITHMETIC_TORCH_CUDA = 1, QEMB_ARITHMETIC_PACKED = 2 } qemb_arithmetic;
 
 /* Packed row layouts. D codes of `bits` bits, element 0 in the lowest bits of byte 0. */
@@ -426,7 +428,8 @@ QEMB_API qemb_status qemb_embedding_bag_set_fake_quant(qemb_embedding_bag *bag, 
 typedef struct qemb_batch qemb_batch;
 
 /* What happens to an index outside [0, E). CHECK: the call fails (host) or every kernel of the batch does nothing (device).
- * SKIP: it contributes nothing and is counted. TRUST: the caller vouches; nothing is counted (still no access outside the table).
+ * SKIP: as if it were not in its bag (a mean does not divide by it); qemb_batch_status gives the number of such. TRUST: the caller vouches;
+ * nothing is counted (still no access outside the table).
  * Offsets are checked in every mode. */
 typedef enum qemb_check { QEMB_CHECK = 0, QEMB_SKIP = 1, QEMB_TRUST = 2 } qemb_check;
 
@@ -486,9 +489,10 @@ QEMB_API qemb_status qemb_batch_status(qemb_batch *batch, int64_t *skipped);
 
 /* out[b][c] = pool over i in bag b of psw[i] * fq(W[indices[i]][c])                       out[B][output_dim] float32
  * pool    sum in position order from 0, plain additions; with psw fma(psw, fq, acc), or acc + RN(psw * fq) where the table has a
- *         padding_idx (torch's two paths); mean divides the sum by max(1, lookups that are not padding); max keeps the earliest of equals,
+ *         padding_idx (torch's two paths); mean divides the sum by max(1, lookups that are neither padding nor outside the table); max keeps the earliest of equals,
  *         NaN wins (the last of several). An empty bag is 0 in every mode. An embedding writes out[N][D].
- * fq      observes each row it reads (as it is, after the steps so far), then uses the new qparams [torch FakeQuantize.forward]
+ * fq      uses the qparams that follow this forward's observation of the row as it is, after the steps so far [torch FakeQuantize.forward].
+ *         As in torch every forward observes every row of the table: observations of rows it did not read are made up when next needed
  * cost    reads each looked-up row once; passes over no table, writes no observer state
  * errors  STATE (batch not set for this bag, observer off and never observed), SHAPE (out too small); out is untouched
  * returns before the device is done */
@@ -501,7 +505,7 @@ QEMB_API qemb_status qemb_embedding_forward(qemb_embedding *embedding, qemb_batc
 
 /* One step is forward, loss by the caller, then qemb_embedding_bag_step with the gradient of the output. The gradient of a row is
  *   G[k][c] = mask[k][c] * sum over the lookups i of row k, in position order, of alpha_i * g[bag(i)][c]
- *   alpha_i   psw_i (mode sum), 1 / (lookups of the bag that are not padding) (mean), each divided by the lookups of row k in the whole
+ *   alpha_i   psw_i (mode sum), 1 / (lookups of the bag that are neither padding nor outside the table) (mean), each divided by the lookups of row k in the whole
  *             batch under scale_grad_by_freq; added by fma. Mode max: 1 where i is the winner of the bag's column, else left out
  *   mask      straight-through: 1 where the row's element was inside the code range at the last forward, 0 where it was clipped
  * Padding, and ids left out under QEMB_SKIP, have none. Order    more than 32 lookups of a row are summed in parts of 32, the parts added as a
@@ -779,7 +783,7 @@ QEMB_API qemb_status qemb_packed_prepare(qemb_packed *packed, const qemb_prepare
  * Unstable: for benches, tuners and tests; may change with any version
  * ------------------------------------------------------------------------------------------------------------------- */
 
-/* Which variant of a kernel the last launch of a stem took, with its numbers: "grouped ahead=24 local=16 rows=32". Stems are bag_forward,
+/* Which variant of a kernel the last launch of a stem took, with its numbers: "grouped ahead=40 local=16 rows=32". Stems are bag_forward,
  * row_sort, bag_backward, row_update, row_observe, row_pack, packed_forward. "" before the first launch and for other words; "plain" on the
  * reference engine. Valid until the next call. Every variant gives the same bits. */
 QEMB_API const char *qemb_context_variant(qemb_context *ctx, const char *stem);

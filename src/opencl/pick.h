@@ -58,7 +58,7 @@ enum {
     QEMB__SMALL_TORCH_CPU = 1 << 9, /* rows of at most 64 columns under torch_cpu */
     QEMB__ASKED_FOR = 1 << 11,      /* never true: a variant that only a tuning file or a name chooses */
     QEMB__ONE_SLAB = 1 << 12,       /* one table, which begins where its only slab does, and is fake-quantised */
-    QEMB__SMALL_TABLE = 1 << 13,    /* far fewer rows than lookups, and enough of those */
+    QEMB__SMALL_TABLE = 1 << 13,    /* staged_facts in bag_forward.c */
     QEMB__WARP_SHUFFLE = 1 << 16,   /* of the device, from here on */
     QEMB__WARP_REDUCE = 1 << 17,
     QEMB__LOCAL_32K = 1 << 18, /* groups of 256 and 32 KiB of local memory */
@@ -116,7 +116,7 @@ const qemb__pick *qemb__pick_for(qemb__picker *picker, const qemb__case *launch)
  * not in the list. */
 qemb_status qemb__pick_force(qemb__picker *picker, const char *text);
 
-/* The last choice of a stem as text: "grouped ahead=24 local=16 rows=32"; "" before the first; NULL for a stem that does not exist. */
+/* The last choice of a stem as text: "grouped ahead=40 local=16 rows=32"; "" before the first; NULL for a stem that does not exist. */
 const char *qemb__pick_text(qemb__picker *picker, const char *stem);
 
 /* The line of a tuning file that makes this choice again; "" before the first; NULL for a stem that does not exist. */
