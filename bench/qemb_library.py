@@ -104,6 +104,8 @@ class Library:
             print("qemb_library.py: no C compiler, so the structures were not checked against the header", file=sys.stderr)
         elif differences:
             sys.exit("qemb_library.py: the header has changed: " + "; ".join(differences[:5]))
+        if len(os.sched_getaffinity(0)) == os.cpu_count():  # as the program does: src/cli/cli.h, cli_spread_threads
+            os.environ.setdefault("POCL_AFFINITY", "1")
         self.so = C.CDLL(path)
         self.so.qemb_last_error.restype = C.c_char_p
         self.so.qemb_qconfig_8bit.restype = QConfig

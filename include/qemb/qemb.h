@@ -135,6 +135,9 @@ typedef struct qemb_context qemb_context;
  *          anything else    a part of a device's or platform's name, case ignored
  * Errors   DEVICE with the list of what there is; NOMEM.
  * Time     PoCL 30-80 ms; kernels compile when a module is created.
+ * Threads  PoCL's are the scheduler's to place, and two of them often share a processor while another is idle: half the speed. With
+ *          POCL_AFFINITY=1 in the environment each has its own; `qemb` sets it, a library must not. A machine that runs several
+ *          such programs at once, or lends a program some of its processors only, is better without.
  * Files    for drivers that keep no compiled programs themselves (others than PoCL, NVIDIA's and Mesa's) the library keeps them, in files of the user's
  *          alone: $QEMB_CACHE "on" in $XDG_CACHE_HOME/qemb or ~/.cache/qemb, "off", or in the folder that it names; 256 MiB, then those go that were
  *          not used for longest. A file that is damaged, of another device, driver or version, or refused by the driver is as good as none.

@@ -53,6 +53,11 @@ struct json_t *cli_number(double value);
 /* Bytes as "2.16 GB"; `text` has 24 bytes. */
 const char *cli_size(double bytes, char *text);
 
+/* Has PoCL tie each of its threads to a processor ($POCL_AFFINITY, unless that is set): left to the scheduler, two of them often run on one
+ * while another is idle, at half the speed. Only where every processor of the machine is this program's: PoCL counts them from 0 and stops at
+ * one that it may not have. Before the first call of OpenCL, and before there are threads. */
+void cli_spread_threads(void);
+
 /* A bar on stderr, redrawn at most ten times a second, gone when it ends. Draws nothing when stderr is no terminal. */
 typedef struct cli_progress {
     const char *title;

@@ -26,7 +26,8 @@ static void help(void) {
     (void)printf("\n  qemb COMMAND --help   the options of a command\n"
                  "  qemb --version        the version\n\n"
                  "exit codes: 0 done; 1 tried and failed; 2 wrong command line\n"
-                 "environment: QEMB_DEVICE names the device (see `qemb devices`); NO_COLOR switches colours off\n");
+                 "environment: QEMB_DEVICE names the device (see `qemb devices`); NO_COLOR switches colours off;\n"
+                 "             POCL_AFFINITY=0 does not tie the threads of PoCL to processors\n");
 }
 
 int main(int argc, char **argv) {
@@ -39,6 +40,7 @@ int main(int argc, char **argv) {
         (void)printf("qemb %s\n", qemb_version());
         return CLI_DONE;
     }
+    cli_spread_threads();
     for (int i = 0; i < NUM_COMMANDS; i++) {
         if (strcmp(word, commands[i].name) == 0) {
             int code = commands[i].run(argc - 1, argv + 1);

@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <jansson.h>
 #include <math.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,14 @@ const char *cli_size(double bytes, char *text) {
     }
     (void)snprintf(text, 24, bytes < 10.0 && unit ? "%.2f %s" : bytes < 100.0 && unit ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
     return text;
+}
+
+void cli_spread_threads(void) {
+    const long processors = sysconf(_SC_NPROCESSORS_CONF);
+    cpu_set_t ours;
+    if (sched_getaffinity(0, sizeof ours, &ours) == 0 && CPU_COUNT(&ours) == processors) {
+        (void)setenv("POCL_AFFINITY", "1", 0);
+    }
 }
 
 static double now(void) {
