@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "scoreboard.h"
 #include "support_files.h"
+#include "support_time.h"
 
 TestSuite(io_hostile, .init = support_folder_create, .fini = support_folder_remove);
 
@@ -86,12 +86,6 @@ static void close_scene(scene *s) {
     qemb_context_destroy(s->ctx);
 }
 
-static double now(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static bool is_class(qemb_status st) {
     return st == QEMB_ERR_CORRUPT || st == QEMB_ERR_UNSUPPORTED || st == QEMB_ERR_ARG || st == QEMB_ERR_SHAPE || st == QEMB_ERR_DTYPE ||
            st == QEMB_ERR_RANGE || st == QEMB_ERR_OVERFLOW || st == QEMB_ERR_STATE;
@@ -136,10 +130,10 @@ static void judge(scene *s, const char *what, const char *from, size_t length, c
     }
     const char *path = support_write("damaged", damaged, s->count + more - length);
     const size_t memory = mallinfo2().uordblks;
-    const double began = now();
+    const double began = support_processor_seconds();
     bool changed = false;
     const qemb_status st = load_all(s, path, &changed);
-    const double taken = now() - began;
+    const double taken = support_processor_seconds() - began;
     const int64_t kept = (int64_t)mallinfo2().uordblks - (int64_t)memory;
     s->slowest = taken > s->slowest ? taken : s->slowest;
     s->most_memory = kept > s->most_memory ? kept : s->most_memory;

@@ -70,6 +70,9 @@ static inline float any_nan(const float16 v) {
 }
 
 /* Into the second-level cache: the first level has too few fill buffers to wait in (Zen 4: 24 against 16 GB/s of random 256-byte rows). */
+#ifndef PREFETCH
+#error "PREFETCH is set by src/opencl/probe.c"
+#endif
 #if PREFETCH
 #define PREFETCH_LINE(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
 #else

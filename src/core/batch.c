@@ -115,8 +115,8 @@ done:
     return st;
 }
 
-/* First position in [from, to) whose index is outside [0, rows), or `to`; copies the indices, narrowed where `narrow`. Ids outside become
- * -1 where they are skipped. */
+/* First position in [from, to) whose index is outside [0, rows), or `to`; copies the indices, narrowed where `narrow`. Ids of 64 bits
+ * outside become -1 where they are narrowed, which could make them good ones; others stay as they are: kernels test the range. */
 static int64_t copy_indices(const qemb_input *in, int64_t from, int64_t to, int64_t rows, bool narrow, void *target) {
     uint64_t limit = (uint64_t)rows;
     uint64_t bad = 0;
