@@ -17,42 +17,6 @@
 #define GROUP_FINITE 2
 #define GROUP_WHOLE  4 /* four lookups that count */
 
-#if USES & USES_STATE
-/* q_catch_up, of four rows. */
-static inline void quad_catch_up(const bag_view v, __global const q_table *t, const long *rows, const float4 lo, const float4 hi, float4 *min_val,
-                                 float4 *max_val) {
-    float mins[4], maxs[4];
-    int missed[4];
-    for (int j = 0; j < 4; j++) {
-        const q_state s = *state_of(v, t, rows[j]);
-        const long m = v.observations - s.count;
-        const int fresh = m > 0 && (s.count == 0 || t->observer == Q_MEMORYLESS);
-        mins[j] = s.min_val;
-        maxs[j] = s.max_val;
-        missed[j] = (int)(m < 0 ? 0 : m > 0x7fffffff ? 0x7fffffff : m);
-        missed[j] = !fresh ? missed[j] : t->observer == Q_MEMORYLESS ? -0x7fffffff : -missed[j];
-    }
-    const int4 given = vload4(0, missed);
-    const int4 fresh = given < 0; /* takes the row's range as its first observation */
-    float4 low = fresh ? lo : vload4(0, mins);
-    float4 high = fresh ? hi : vload4(0, maxs);
-    int4 left = fresh ? -given - 1 : given;
-    int4 active = t->observer == Q_MEMORYLESS ? (int4)(0) : left > 0;
-    while (any(active)) {
-        float4 new_low = low, new_high = high;
-        int4 repaired = (int4)(0);
-        Q_OBSERVE(t->observer, t->averaging, lo, hi, new_low, new_high, repaired);
-        const int4 moved = (new_low != low) | (new_high != high);
-        low = active ? new_low : low;
-        high = active ? new_high : high;
-        left -= 1;
-        active = active & moved & (left > 0) & (low == low);
-    }
-    *min_val = low;
-    *max_val = high;
-}
-#endif
-
 /* Qparams of four rows whose values lie in lo .. hi; what is true of all four. */
 INLINED int quad_qparams(const bag_view v, __global const q_table *t, const long *rows, const float4 least, const float4 greatest,
                                float *scales, float *zeros, float *inverses) {
@@ -61,7 +25,8 @@ INLINED int quad_qparams(const bag_view v, __global const q_table *t, const long
     float4 min_val = lo, max_val = hi;
 #if USES & USES_STATE
     if (t->flags & Q_HAS_STATE) {
-        quad_catch_up(v, t, rows, lo, hi, &min_val, &max_val);
+        const q_state states[4] = {*state_of(v, t, rows[0]), *state_of(v, t, rows[1]), *state_of(v, t, rows[2]), *state_of(v, t, rows[3])};
+        catch_up4(t->observer, t->averaging, v.observations, states, lo, hi, &min_val, &max_val);
     }
 #endif
     float4 scale, zero, inverse;

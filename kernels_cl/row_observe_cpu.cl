@@ -2,7 +2,7 @@
  *
  * Shapes   tables[T], slab: W, state: one entry a row, result[4][count] (min, max, scale, zero point), events: Q_EVENTS counters of 64 bits, as words
  *          values[count][D]: the rows fake-quantised
- * Mapping  one work-item ROWS rows, float16 blocks; four rows of one width and no state at once, where they are only fake-quantised
+ * Mapping  one work-item ROWS rows, float16 blocks; four rows at once where values are wanted and nothing else
  * Moves    reads 4*count*D + 16*count, writes 16*count (store), 16*count (report), 4*count*D (values)
  * Knobs    DIM, or not defined: all rows have that many columns and the torch_cpu arithmetic, so that nothing is asked row by row;
  *          STATE 0: the table keeps none, the row's own range is reported;  VALUES 1: fake-quantised rows are wanted, 2: as whole blocks past the caches;
@@ -40,14 +40,17 @@ static inline void write_values(__global const q_table *t, __global const float 
 }
 #endif
 
-#if defined(DIM) && VALUES == 2 && !STATE && ROWS == 4
-/* Four rows: one transposed reduction, one set of divisions. 0: one of them holds a NaN or infinity or is clamped, and nothing is written. */
-static inline int four_rows(__global const q_table *t, __global const float *w, __global float *out) {
-    float16 low0 = vload16(0, w), low1 = vload16(0, w + DIM), low2 = vload16(0, w + 2 * DIM), low3 = vload16(0, w + 3 * DIM);
+#if VALUES && ROWS == 4 && !defined(Q_SOFT_DIVISION)
+/* Four rows: one transposed reduction, one catching up, one set of divisions. 0: one of them holds a NaN or infinity, and nothing is written. */
+static inline int four_rows(__global const q_table *t, __global const float *w, __global const q_state *state, const long observations,
+                            __global float *out) {
+    const int dim = COLUMNS(t);
+    float16 low0 = vload16(0, w), low1 = vload16(0, w + dim), low2 = vload16(0, w + 2 * dim), low3 = vload16(0, w + 3 * dim);
     float16 high0 = low0, high1 = low1, high2 = low2, high3 = low3;
     float16 odd = (low0 - low0) + (low1 - low1) + (low2 - low2) + (low3 - low3);
-    for (int c = 16; c < DIM; c += 16) {
-        const float16 x0 = vload16(0, w + c), x1 = vload16(0, w + DIM + c), x2 = vload16(0, w + 2 * DIM + c), x3 = vload16(0, w + 3 * DIM + c);
+    for (int k = 16; k < dim; k += 16) {
+        __global const float *column = w + (k + 16 <= dim ? k : dim - 16);
+        const float16 x0 = vload16(0, column), x1 = vload16(0, column + dim), x2 = vload16(0, column + 2 * dim), x3 = vload16(0, column + 3 * dim);
         low0 = vmin16(x0, low0), low1 = vmin16(x1, low1), low2 = vmin16(x2, low2), low3 = vmin16(x3, low3);
         high0 = vmax16(x0, high0), high1 = vmax16(x1, high1), high2 = vmax16(x2, high2), high3 = vmax16(x3, high3);
         odd = odd + (x0 - x0) + (x1 - x1) + (x2 - x2) + (x3 - x3);
@@ -55,25 +58,33 @@ static inline int four_rows(__global const q_table *t, __global const float *w, 
     const float4 lo = least4(low0, low1, low2, low3) + (float4)(0.0f);
     const float4 hi = greatest4(high0, high1, high2, high3) + (float4)(0.0f);
     const float any = any_nan(odd);
+    float4 min_val = lo, max_val = hi;
+#if STATE
+    const q_state states[4] = {state[0], state[1], state[2], state[3]};
+    catch_up4(t->observer, t->averaging, observations, states, lo, hi, &min_val, &max_val);
+#endif
     float4 scale, zero, inverse;
-    Q_QPARAMS(float4, lo, hi, t->range, t->inverse_range, t->eps, Q_TORCH_CPU, scale, zero, inverse);
-    if (any != any || t->qmin != 0.0f || !all((fabs(zero) < (float4)(1048576.0f)) & (hi - lo < (float4)(INFINITY)))) {
+    Q_QPARAMS(float4, min_val, max_val, t->range, t->inverse_range, t->eps, ARITHMETIC(t), scale, zero, inverse);
+    const int4 exact = (lo >= min_val) & (hi <= max_val) & (fabs(zero) < (float4)(1048576.0f)) & (int4)(t->qmin == 0.0f ? -1 : 0);
+    if (any != any) {
         return 0;
     }
     float scales[4], zeros[4], inverses[4];
+    int exacts[4];
     vstore4(scale, 0, scales);
     vstore4(zero, 0, zeros);
     vstore4(inverse, 0, inverses);
+    vstore4(exact, 0, exacts);
 #pragma unroll
     for (int j = 0; j < 4; j++) {
-        const q_qparams p = {scales[j], zeros[j], inverses[j], 1};
-        write_values(t, w + j * DIM, p, out + j * DIM);
+        const q_qparams p = {scales[j], zeros[j], inverses[j], exacts[j]};
+        write_values(t, w + j * dim, p, out + j * dim);
     }
     return 1;
 }
-#define FOUR_ROWS(t, w, out) four_rows(t, w, out)
+#define FOUR_ROWS(t, w, state, observations, out) ((t)->arithmetic != Q_PACKED && COLUMNS(t) >= 16 && four_rows(t, w, state, observations, out))
 #else
-#define FOUR_ROWS(t, w, out) 0
+#define FOUR_ROWS(t, w, state, observations, out) 0
 #endif
 
 __kernel void row_observe(__global const q_table *tables, __global const float *slab, __global q_state *state, __global float *result, __global float *values,
@@ -82,7 +93,9 @@ __kernel void row_observe(__global const q_table *tables, __global const float *
     const long end = min(begin + ROWS, (long)a.count);
     __global const q_table *t = tables + a.table;
     const int dim = COLUMNS(t);
-    if (begin + ROWS == end && !a.report && FOUR_ROWS(t, slab + t->base + (a.first + begin) * dim, values + a.values_at + begin * dim)) {
+    if (begin + ROWS == end && !a.report && !a.store &&
+        FOUR_ROWS(t, slab + t->base + (a.first + begin) * dim, state + t->state_base + a.first + begin, a.observations,
+                  values + a.values_at + begin * dim)) {
         return;
     }
     for (long i = begin; i < end; i++) {

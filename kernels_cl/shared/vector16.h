@@ -97,6 +97,40 @@ static inline float any_nan(const float16 v) {
 REDUCE4(least4, vmin16)
 REDUCE4(greatest4, vmax16)
 
+/* q_catch_up, of four rows: the range of each after `observations`. */
+static inline void catch_up4(const int observer, const float averaging, const long observations, const q_state *states, const float4 lo,
+                             const float4 hi, float4 *min_val, float4 *max_val) {
+    float mins[4], maxs[4];
+    int missed[4];
+    for (int j = 0; j < 4; j++) {
+        const q_state s = states[j];
+        const long m = observations - s.count;
+        const int fresh = m > 0 && (s.count == 0 || observer == Q_MEMORYLESS);
+        mins[j] = s.min_val;
+        maxs[j] = s.max_val;
+        missed[j] = (int)(m < 0 ? 0 : m > 0x7fffffff ? 0x7fffffff : m);
+        missed[j] = !fresh ? missed[j] : observer == Q_MEMORYLESS ? -0x7fffffff : -missed[j];
+    }
+    const int4 given = vload4(0, missed);
+    const int4 fresh = given < 0; /* takes the row's range as its first observation */
+    float4 low = fresh ? lo : vload4(0, mins);
+    float4 high = fresh ? hi : vload4(0, maxs);
+    int4 left = fresh ? -given - 1 : given;
+    int4 active = observer == Q_MEMORYLESS ? (int4)(0) : left > 0;
+    while (any(active)) {
+        float4 new_low = low, new_high = high;
+        int4 repaired = (int4)(0);
+        Q_OBSERVE(observer, averaging, lo, hi, new_low, new_high, repaired);
+        const int4 moved = (new_low != low) | (new_high != high);
+        low = active ? new_low : low;
+        high = active ? new_high : high;
+        left -= 1;
+        active = active & moved & (left > 0) & (low == low);
+    }
+    *min_val = low;
+    *max_val = high;
+}
+
 /* M(0) ... M(n - 1): code for each block of a row, unrolled by name. */
 #define EACH_1(M) M(0)
 #define EACH_2(M) EACH_1(M) M(1)
