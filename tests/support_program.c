@@ -7,8 +7,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static char path[1200];
+static const char *program = "bin/qemb";
+
+void support_program_is(const char *name) {
+    program = name;
+    path[0] = 0;
+}
+
 const char *support_program(void) {
-    static char path[1200];
     if (!path[0]) {
         char self[1024];
         const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -19,7 +26,7 @@ const char *support_program(void) {
             cr_assert_not_null(slash);
             *slash = 0;
         }
-        (void)snprintf(path, sizeof path, "%s/bin/qemb", self);
+        (void)snprintf(path, sizeof path, "%s/%s", self, program);
     }
     return path;
 }

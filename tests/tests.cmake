@@ -101,6 +101,32 @@ add_dependencies(test_fault_memory fault_layer)
 target_link_options(test_fault_memory PRIVATE
   LINKER:--wrap=calloc LINKER:--wrap=posix_memalign LINKER:--wrap=mmap LINKER:--wrap=free)
 
+# The program once more, its calls bent: each of them can be made to fail (tests/faulty/faulty.c).
+if(TARGET qemb_program AND NOT QEMB_SANITIZE)
+  file(GLOB public_headers CONFIGURE_DEPENDS include/qemb/qemb.h include/qemb/qemb_io.h include/qemb/qemb_opencl.h)
+  set(faulty_calls ${PROJECT_BINARY_DIR}/faulty_calls.inc)
+  add_custom_command(OUTPUT ${faulty_calls}
+    COMMAND sh -c "awk -f '${PROJECT_SOURCE_DIR}/tests/faulty/calls.awk' \"$@\" >'${faulty_calls}'" sh ${public_headers}
+    DEPENDS tests/faulty/calls.awk ${public_headers} VERBATIM)
+  add_executable(qemb_faulty tests/faulty/faulty.c ${faulty_calls} $<TARGET_OBJECTS:qemb_cli> $<TARGET_OBJECTS:qemb_dlrm>)
+  set_target_properties(qemb_faulty PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  target_include_directories(qemb_faulty PRIVATE ${PROJECT_BINARY_DIR} ${PROJECT_SOURCE_DIR}/tests)
+  target_link_libraries(qemb_faulty PRIVATE qemb_static qemb_flags qemb_dependencies qemb_clblast bench)
+  set(bent "")
+  foreach(header IN LISTS public_headers)
+    file(STRINGS ${header} calls REGEX "^QEMB_API qemb_status qemb_")
+    list(APPEND bent ${calls})
+  endforeach()
+  list(TRANSFORM bent REPLACE "^QEMB_API qemb_status (qemb_[a-z0-9_]+).*$" "\\1")
+  file(STRINGS tests/faulty/faulty.c calls REGEX "^(CL|CREATE|SYSTEM)[(][a-z]")
+  list(TRANSFORM calls REPLACE "^[A-Z]+[(]([A-Za-z_]+),.*$" "\\1")
+  foreach(call IN LISTS bent calls ITEMS fclose)
+    target_link_options(qemb_faulty PRIVATE LINKER:--wrap=${call})
+  endforeach()
+  add_dependencies(test_program_calls qemb_faulty)
+  add_dependencies(test_cli_errors qemb_faulty)
+endif()
+
 # The reference engine a second time, with double for float: gradients against finite differences.
 qemb_sources(twin_sources src/base/*.c src/core/*.c src/reference/*.c tests/twin/*.c)
 add_executable(twin ${twin_sources})

@@ -148,19 +148,26 @@ static bool draw(void *user, int64_t done, int64_t total) {
     return true;
 }
 
-/* A log with the tables' cardinalities in a folder of its own. */
-static qemb_status generate(const demo *d, char *folder, char *path, size_t size) {
+/* A generated log in a folder of its own; both go when the program ends, also where memory ends it. */
+static char folder[512], path[600];
+
+static void remove_log(void) {
+    (void)remove(path);
+    (void)rmdir(folder);
+}
+
+/* With the tables' cardinalities. */
+static qemb_status generate(const demo *d) {
     qemb_click_generator *generator = NULL;
     qemb_status st = QEMB_OK;
     cli_progress bar;
     const char *temporary = getenv("TMPDIR");
-    (void)snprintf(folder, 512, "%s/qemb-demo-XXXXXX", temporary && *temporary ? temporary : "/tmp");
+    (void)snprintf(folder, sizeof folder, "%s/qemb-demo-XXXXXX", temporary && *temporary ? temporary : "/tmp");
     if (!mkdtemp(folder)) {
-        st = bench_fail(QEMB_ERR_IO, "%s: %s; set TMPDIR to a folder that can be written to", folder, strerror(errno));
-        folder[0] = 0;
-        return st;
+        return bench_fail(QEMB_ERR_IO, "%s: %s; set TMPDIR to a folder that can be written to", folder, strerror(errno));
     }
-    (void)snprintf(path, size, "%s/train.txt", folder);
+    (void)snprintf(path, sizeof path, "%s/train.txt", folder);
+    (void)atexit(remove_log);
     BENCH_TRY(
         qemb_click_generator_create(&(qemb_click_generator_desc){.num_embeddings = d->cardinalities, .seed = d->options.seed}, &generator));
     cli_progress_begin(&bar, "generating a click log");
@@ -172,18 +179,13 @@ done:
 }
 
 static int run(demo *d) {
-    char folder[512] = "", path[600] = "";
     const char *log = d->options.log;
     qemb_status st = demo_create(d);
     if (st == QEMB_OK && !log) {
-        st = generate(d, folder, path, sizeof path);
+        st = generate(d);
     }
     if (st == QEMB_OK) {
         st = demo_stream(d, log ? log : path);
-    }
-    if (folder[0]) {
-        (void)remove(path);
-        (void)rmdir(folder);
     }
     if (st != QEMB_OK) {
         return cli_failed("demo", bench_last_error());

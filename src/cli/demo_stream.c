@@ -176,7 +176,7 @@ qemb_status demo_stream(demo *d, const char *path) {
     cli_progress_end(&bar);
     if (st == QEMB_OK && d->rows_read == 0) {
         st = bench_fail(QEMB_ERR_CORRUPT, "%s: no row could be read: %s", path,
-                        qemb_click_reader_fault_count(reader) ? qemb_click_reader_fault(reader, 0) : "it is empty");
+                        qemb_click_reader_fault(reader, 0)); /* an empty log is refused before */
     }
     if (qemb_click_reader_fault_count(reader) > 0) {
         (void)fprintf(stderr, "qemb demo: %lld rows of %s left out, the first: %s\n", (long long)qemb_click_reader_fault_count(reader),

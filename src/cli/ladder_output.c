@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
+#include <signal.h>
 #include <string.h>
 
 #include "cli/ladder.h"
@@ -152,6 +153,7 @@ bool ladder_draw(const ladder *l, const char *path) {
         (void)cli_failed("ladder", "--picture: a path with a quote in it");
         return false;
     }
+    (void)signal(SIGPIPE, SIG_IGN); /* where there is no gnuplot nobody reads; pclose tells */
     FILE *pipe = popen("gnuplot", "w");
     if (!pipe) {
         (void)cli_failed("ladder", strerror(errno));

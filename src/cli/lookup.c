@@ -32,12 +32,12 @@ typedef struct lookup {
     int64_t num_indices, num_offsets, num_weights;
 } lookup;
 
-static int refuse(const char *name, const char *text) {
-    return cli_usage("lookup", "%s is \"%s\", want numbers separated by commas", name, text);
+static int failed(qemb_status st) {
+    return cli_failed("lookup", st == QEMB_ERR_NOMEM ? "out of memory" : qemb_last_error());
 }
 
-/* "1,2,3" into a fresh array of one of the two kinds. "" is no number. */
-static bool parse_list(const char *text, int64_t **whole, float **real, int64_t *count) {
+/* "1,2,3" into a fresh array of one of the two kinds. "" is no number. CLI_DONE, or what the program ends with. */
+static int parse_list(const char *name, const char *text, int64_t **whole, float **real, int64_t *count) {
     const size_t room = strlen(text) / 2 + 1;
     char *copy = malloc(strlen(text) + 1);
     *count = 0;
@@ -46,8 +46,12 @@ static bool parse_list(const char *text, int64_t **whole, float **real, int64_t 
     } else {
         *real = calloc(room, sizeof **real);
     }
-    bool good = copy && (whole ? (void *)*whole : (void *)*real);
-    if (good && *text) {
+    if (!copy || !(whole ? (void *)*whole : (void *)*real)) {
+        free(copy);
+        return failed(QEMB_ERR_NOMEM);
+    }
+    bool good = true;
+    if (*text) {
         char *rest = memcpy(copy, text, strlen(text) + 1);
         for (char *item = strsep(&rest, ","); good && item; item = strsep(&rest, ",")) {
             double x = 0.0;
@@ -59,7 +63,7 @@ static bool parse_list(const char *text, int64_t **whole, float **real, int64_t 
         }
     }
     free(copy);
-    return good;
+    return good ? CLI_DONE : cli_usage("lookup", "%s is \"%s\", want numbers separated by commas", name, text);
 }
 
 static int parse(int argc, char **argv, lookup *o) {
@@ -74,6 +78,7 @@ static int parse(int argc, char **argv, lookup *o) {
                                           {0}};
     opterr = 0;
     for (int c = 0; (c = getopt_long(argc, argv, ":h", words, NULL)) != -1;) {
+        int code = CLI_DONE;
         switch (c) {
         case 'h':
             return -1;
@@ -91,25 +96,22 @@ static int parse(int argc, char **argv, lookup *o) {
             break;
         case INDICES:
             free(o->indices);
-            if (!parse_list(optarg, &o->indices, NULL, &o->num_indices)) {
-                return refuse("--indices", optarg);
-            }
+            code = parse_list("--indices", optarg, &o->indices, NULL, &o->num_indices);
             break;
         case OFFSETS:
             free(o->offsets);
             o->has_offsets = true;
-            if (!parse_list(optarg, &o->offsets, NULL, &o->num_offsets)) {
-                return refuse("--offsets", optarg);
-            }
+            code = parse_list("--offsets", optarg, &o->offsets, NULL, &o->num_offsets);
             break;
         case WEIGHTS:
             free(o->weights);
-            if (!parse_list(optarg, NULL, &o->weights, &o->num_weights)) {
-                return refuse("--weights", optarg);
-            }
+            code = parse_list("--weights", optarg, NULL, &o->weights, &o->num_weights);
             break;
         default:
             return cli_bad_option("lookup", argv, c);
+        }
+        if (code != CLI_DONE) {
+            return code;
         }
     }
     o->path = optind < argc ? argv[optind] : NULL;
@@ -130,20 +132,24 @@ static void print_row(const lookup *o, const float *row, int64_t count) {
 /* ---- packed tables ------------------------------------------------------------------------------------------------------ */
 
 /* The first feature that reads the table, and its first column. -1: no such table. */
-static int32_t find_feature(const qemb_packed *p, const qemb_packed_info *info, const char *name, int64_t *column, int64_t *dim) {
+static qemb_status find_feature(const qemb_packed *p, const qemb_packed_info *info, const char *name, int32_t *feature, int64_t *column,
+                                int64_t *dim) {
+    *feature = -1;
     *column = 0;
     for (int32_t f = 0; f < info->num_features; f++) {
         qemb_packed_table d;
-        if (qemb_packed_get_table(p, qemb_packed_feature_table(p, f), &d) != QEMB_OK) {
-            return -1;
+        const qemb_status st = qemb_packed_get_table(p, qemb_packed_feature_table(p, f), &d);
+        if (st != QEMB_OK) {
+            return st;
         }
         *dim = d.embedding_dim;
         if (name ? strcmp(d.name, name) == 0 : info->num_tables == 1) {
-            return f;
+            *feature = f;
+            break;
         }
         *column += d.embedding_dim;
     }
-    return -1;
+    return QEMB_OK;
 }
 
 /* Offsets of all features: the bags of `feature` are those asked for, those of the others are empty. */
@@ -158,16 +164,16 @@ static int64_t *all_offsets(const lookup *o, const qemb_packed_info *info, int32
     return offsets;
 }
 
-static qemb_status look_up(const lookup *o, qemb_context *ctx, qemb_packed *p, int32_t feature, int64_t column, int64_t dim) {
-    qemb_packed_info info;
+static qemb_status look_up(const lookup *o, qemb_context *ctx, qemb_packed *p, const qemb_packed_info *info, int32_t feature,
+                           int64_t column, int64_t dim) {
     qemb_batch *batch = NULL;
     qemb_buffer *out = NULL;
-    qemb_status st = qemb_packed_get_info(p, &info);
     const int64_t bags = o->has_offsets ? o->num_offsets : o->num_indices;
     int64_t num_offsets = 0;
-    int64_t *offsets = info.pooled ? all_offsets(o, &info, feature, bags, &num_offsets) : NULL;
-    const size_t bytes = (size_t)(bags * info.output_dim) * sizeof(float);
+    int64_t *offsets = info->pooled ? all_offsets(o, info, feature, bags, &num_offsets) : NULL;
+    const size_t bytes = (size_t)(bags * info->output_dim) * sizeof(float);
     float *values = malloc(bytes + sizeof(float));
+    qemb_status st = values && (offsets || !info->pooled) ? QEMB_OK : QEMB_ERR_NOMEM;
     const qemb_input input = {.indices = o->indices,
                               .num_indices = o->num_indices,
                               .indices_dtype = QEMB_INT64,
@@ -181,7 +187,7 @@ static qemb_status look_up(const lookup *o, qemb_context *ctx, qemb_packed *p, i
         st = qemb_buffer_read(out, 0, bytes, values);
     }
     for (int64_t b = 0; st == QEMB_OK && b < bags; b++) {
-        print_row(o, values + b * info.output_dim + column, dim);
+        print_row(o, values + b * info->output_dim + column, dim);
     }
     qemb_buffer_destroy(out);
     qemb_batch_destroy(batch);
@@ -198,19 +204,19 @@ static int packed_rows(const lookup *o, qemb_safetensors *file) {
     int64_t dim = 0;
     int code = CLI_DONE;
     qemb_status st = qemb_context_create(o->device ? o->device : "reference", &ctx);
+    int32_t feature = -1;
     if (st == QEMB_OK && (st = qemb_load_packed(ctx, file, o->prefix, 0, &p)) == QEMB_OK &&
-        (st = qemb_packed_get_info(p, &info)) == QEMB_OK) {
-        const int32_t feature = find_feature(p, &info, o->table, &column, &dim);
+        (st = qemb_packed_get_info(p, &info)) == QEMB_OK && (st = find_feature(p, &info, o->table, &feature, &column, &dim)) == QEMB_OK) {
         if (feature < 0) {
             code = o->table ? cli_usage("lookup", "%s has no table \"%s\"", o->path, o->table)
                             : cli_usage("lookup", "%s has %d tables, --table says which", o->path, info.num_tables);
         } else if (!info.pooled && o->has_offsets) {
             code = cli_usage("lookup", "the table has no bags: --offsets is for pooled ones");
         } else {
-            st = look_up(o, ctx, p, feature, column, dim);
+            st = look_up(o, ctx, p, &info, feature, column, dim);
         }
     }
-    code = st == QEMB_OK ? code : cli_failed("lookup", qemb_last_error());
+    code = st == QEMB_OK ? code : failed(st);
     qemb_packed_destroy(p);
     qemb_context_destroy(ctx);
     return code;
@@ -233,14 +239,15 @@ static int weight_rows(const lookup *o, const qemb_safetensors *file) {
         return cli_usage("lookup", "tensor \"%.200s\" is not a table of F32", name);
     }
     float *row = st == QEMB_OK ? malloc((size_t)v.shape[1] * sizeof(float) + 1) : NULL;
-    for (int64_t i = 0; st == QEMB_OK && row && i < o->num_indices; i++) {
+    st = st == QEMB_OK && !row ? QEMB_ERR_NOMEM : st;
+    for (int64_t i = 0; st == QEMB_OK && i < o->num_indices; i++) {
         st = qemb_safetensors_read_rows(file, name, o->indices[i], 1, row);
         if (st == QEMB_OK) {
             print_row(o, row, v.shape[1]);
         }
     }
     free(row);
-    return st == QEMB_OK ? CLI_DONE : cli_failed("lookup", qemb_last_error());
+    return st == QEMB_OK ? CLI_DONE : failed(st);
 }
 
 int cli_lookup(int argc, char **argv) {
@@ -249,8 +256,9 @@ int cli_lookup(int argc, char **argv) {
     char key[1200];
     int code = parse(argc, argv, &o);
     if (code == CLI_DONE) {
-        if (qemb_safetensors_open(o.path, &file) != QEMB_OK) {
-            code = cli_failed("lookup", qemb_last_error());
+        const qemb_status st = qemb_safetensors_open(o.path, &file);
+        if (st != QEMB_OK) {
+            code = failed(st);
         } else {
             (void)snprintf(key, sizeof key, "%sqemb_packed", o.prefix ? o.prefix : "");
             code = qemb_safetensors_metadata(file, key) ? packed_rows(&o, file) : weight_rows(&o, file);

@@ -1,0 +1,35 @@
+# calls.awk - reads the public headers, prints for each function that returns a status what stands in its place in qemb_faulty (faulty.c).
+#   awk -f calls.awk include/qemb/*.h
+/^QEMB_API qemb_status/ { inside = 1; text = "" }
+inside {
+    line = $0
+    sub(/\/\*.*$/, "", line)
+    text = text " " line
+    if (line !~ /;/) next
+    inside = 0
+    gsub(/[ \t]+/, " ", text)
+    open = index(text, "(")
+    name = substr(text, 1, open - 1)
+    sub(/^.* /, "", name)
+    params = substr(text, open + 1)
+    sub(/\) *;.*$/, "", params)
+    names = ""
+    count = split(params, part, ",")
+    for (i = 1; i <= count; i++) {
+        one = part[i]
+        sub(/\[[^]]*\]$/, "", one)
+        sub(/^.*[ *]/, "", one)
+        names = names (i > 1 ? ", " : "") one
+    }
+    if (name == "qemb_context_copy_bandwidth") { # half a second a run
+        printf "qemb_status __wrap_%s(%s);\nqemb_status __wrap_%s(%s) {\n    (void)ctx;\n    (void)bytes;\n", name, params, name, params
+        printf "    *gbps = 10.0;\n    return fails(\"%s\") ? planted(\"%s\") : QEMB_OK;\n}\n\n", name, substr(name, 6)
+        next
+    }
+    # the devices' visitor is the program's: its calls count
+    deeper = name == "qemb_devices" ? "" : "    depth++;\n"
+    back = name == "qemb_devices" ? "" : "    depth--;\n"
+    printf "qemb_status __real_%s(%s);\nqemb_status __wrap_%s(%s);\nqemb_status __wrap_%s(%s) {\n", name, params, name, params, name, params
+    printf "    if (fails(\"%s\")) {\n        return planted(\"%s\");\n    }\n%s", name, substr(name, 6), deeper
+    printf "    const qemb_status st = __real_%s(%s);\n%s    return st;\n}\n\n", name, names, back
+}
