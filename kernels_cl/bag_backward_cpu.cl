@@ -16,8 +16,9 @@
 /* Slots follow each other over all runs: what a later one adds is on its way while this one is added. */
 static inline void prefetch_slot(const gradient_view v, const int slot, const int dim) {
 #if PREFETCH
-    const int ahead = min(slot + SLOTS_AHEAD, v.last_slot);
-    PREFETCH_LINE(v.bag_of + v.position[min(slot + 2 * SLOTS_AHEAD, v.last_slot)]);
+    const int left = v.last_slot - slot;
+    const int ahead = slot + min(SLOTS_AHEAD, left);
+    PREFETCH_LINE(v.bag_of + v.position[slot + min(2 * SLOTS_AHEAD, left)]);
     const long at = output_at(v, v.bag_of[v.position[ahead]]);
     for (int c = 0; c < dim; c += 16) {
         PREFETCH_LINE(v.output + at + c);

@@ -1,7 +1,7 @@
-/* bag_backward_cpu_main.cl - sums of the parts of long runs, one work-item a part; other widths are row_parts' (bag_backward_gpu.cl).
+/* bag_backward_cpu_main.cl - sums of the parts of long runs; other widths are row_parts' (bag_backward_gpu.cl).
  *
  * Shapes   parts[P][part_stride], first D of each written; the rest as bag_backward_head.cl
- * Mapping  work-item i sums part i; items beyond P, which the host does not know, end at once
+ * Mapping  each work-item sums its share of the parts, how many there are the host does not know
  * Moves    reads (4*D + 8) bytes a lookup of a part, writes 4*D*P
  * Knobs    WIDTHS bit k set: some table takes k blocks (bag_backward_cpu.cl was compiled for it) */
 #ifndef WIDTHS
@@ -13,21 +13,20 @@
         break;
 
 __kernel void row_parts_blocks(GRADIENT_PARAMETERS, const q_gradient a) {
-    const int part = (int)get_global_id(0);
-    if (part >= counts[Q_SORT_PARTS]) {
-        return;
-    }
+    const long count = counts[Q_SORT_PARTS];
     const gradient_view v = GRADIENT_VIEW(a);
-    const int run = part_run[part];
-    const int from = part_slot[part];
-    const int begin = run_start[run];
-    const int end = run_start[run + 1];
-    __global const q_table *t = tables + table_of(tables, a.num_tables, (long)run_row[run]);
-    __global float *to = parts + (long)part * a.part_stride;
-    if (!Q_IN_BLOCKS(Q_SGD, t->dim)) {
-        return;
-    }
-    switch ((t->dim + 15) / 16) {
-        EACH_WIDTH
+    const int last = (int)SHARE(count, get_global_id(0) + 1);
+    for (int part = (int)SHARE(count, get_global_id(0)); part < last; part++) {
+        const int run = part_run[part];
+        const int from = part_slot[part];
+        const int begin = run_start[run];
+        const int end = run_start[run + 1];
+        __global const q_table *t = tables + table_of(tables, a.num_tables, (long)run_row[run]);
+        __global float *to = parts + (long)part * a.part_stride;
+        if (Q_IN_BLOCKS(Q_SGD, t->dim)) {
+            switch ((t->dim + 15) / 16) {
+                EACH_WIDTH
+            }
+        }
     }
 }

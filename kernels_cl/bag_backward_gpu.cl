@@ -60,18 +60,7 @@ __kernel void parts_combine(GRADIENT_PARAMETERS, const q_gradient a) {
     const int run = part_run[part];
     const int count = (run_start[run + 1] - run_start[run] + Q_PART - 1) / Q_PART;
     __global const q_table *t = tables + table_of(tables, a.num_tables, (long)run_row[run]);
-    int step = 1;
-    while (2 * step < count) {
-        step *= 2;
-    }
-    for (; step > 0; step /= 2) {
-        for (int k = 0; k < step && k + step < count; k++) {
-            __global float *to = parts + (long)(part + k) * a.part_stride;
-            for (int c = (int)(get_global_id(0) % LANES); c < t->dim; c += LANES) {
-                to[c] = to[c] + to[step * a.part_stride + c];
-            }
-        }
-    }
+    combine_parts(parts + part * a.part_stride, a.part_stride, count, t->dim, (int)(get_global_id(0) % LANES), LANES);
 }
 
 /* Qparams of a row in force at the last forward, from the row and its state (pointer to whatever where the table keeps none). */

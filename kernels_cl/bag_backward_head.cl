@@ -17,7 +17,8 @@
 
 /* What a gradient is computed from. */
 typedef struct gradient_view {
-    __global const float *weights, *output, *bag_scale, *parts;
+    __global const float *weights, *output, *bag_scale;
+    __global float *parts;
     __global const int *winners, *position, *run_start, *bag_of, *part_first;
     __global const long *columns;
     long out_stride, part_stride;
@@ -46,6 +47,9 @@ static inline int table_of(__global const q_table *tables, const int num_tables,
     }
     return low;
 }
+
+/* Where the share of work-item i of `count` things begins: shares follow each other, and work-item n, one past the last, begins at count. */
+#define SHARE(count, i) ((long)(count) * (long)(i) / (long)get_global_size(0))
 
 /* First element of the gradient row of bag g, counted over all features. */
 static inline long output_at(const gradient_view v, const int g) {
@@ -81,6 +85,22 @@ static inline float sum_slots(const gradient_view v, const int from, const int t
 #endif
     }
     return sum;
+}
+
+/* The sum of `count` parts into the first one, columns lane, lane + lanes, ...: the tree of P5, k with k + step. */
+static inline void combine_parts(__global float *part, const long stride, const int count, const int dim, const int lane, const int lanes) {
+    int step = 1;
+    while (2 * step < count) {
+        step *= 2;
+    }
+    for (; step > 0; step /= 2) {
+        for (int k = 0; k < step && k + step < count; k++) {
+            __global float *to = part + k * stride;
+            for (int c = lane; c < dim; c += lanes) {
+                to[c] = to[c] + to[step * stride + c];
+            }
+        }
+    }
 }
 
 /* Gradient of a run's row, one column, without the mask; a run of parts has been combined in its first part. -1: no run. */

@@ -1,6 +1,6 @@
 /* row_update_cpu.cl - gradient, observer state and update of one row while it is in registers: CPU family.
  *
- * One work-item updates one row of BLOCKS float16 blocks: it adds the gradients of the row's lookups, reads the row once, derives its range,
+ * A row of BLOCKS float16 blocks is one work-item's, which adds the gradients of the row's lookups, reads the row once, derives its range,
  * qparams and mask, stores its observer state, and writes the row. Compiled once for each BLOCKS, behind bag_backward_cpu.cl.
  * Shapes, mapping of items to rows: row_update_cpu_main.cl. The order of additions is bag_backward_cpu.cl's.
  * Moves    4*D*(lookups + 2 + 2 * state arrays) bytes a row, 32 of observer state

@@ -207,6 +207,8 @@ typedef struct q_row_update {
     q_optimizer optimizer;
     q_i64 items;   /* dense: rows of all tables */
     q_i64 norm_at; /* clip by norm: where the coefficient is */
+    q_i32 combine; /* CPU family, rows in blocks: the launch combines parts, no parts_combine came before */
+    q_i32 spare;
 } q_row_update;
 
 /* row_sort (kernels_cl/row_sort_cpu.cl, row_sort_gpu.cl). counters: words of all passes. CPU: a table has 2^split buckets; alone: one

@@ -12,7 +12,12 @@
 #include "base/checked.h"
 #include "kernels_cl/shared/row_kinds.h"
 
-enum { MAX_BLOCKS = 16 };
+enum {
+    MAX_BLOCKS = 16,
+    /* work-items of a launch in shares: PoCL gives a thread up to 32 a thread at a time, so that these are eight rounds */
+    SHARES_A_THREAD = 256,
+    SHARE_LEAST = 16 /* rows or parts of a share, at most so many that waking the other core does not pay */
+};
 
 bool qemb__cl_in_blocks(const qemb__pick *pick) {
     return pick->variant->needs & QEMB__SOME_BLOCKS;
@@ -175,6 +180,12 @@ qemb_status qemb__cl_launch_lanes(qemb_context *ctx, cl_kernel kernel, const qem
     return qemb__cl_launch(ctx, kernel, list, items * lanes, group);
 }
 
+qemb_status qemb__cl_launch_shares(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items) {
+    const qemb__cl *cl = ctx->engine;
+    const int64_t shares = qemb__min_i64(qemb__ceil_div(items, SHARE_LEAST), SHARES_A_THREAD * cl->compute_units);
+    return qemb__cl_launch(ctx, kernel, list, qemb__max_i64(shares, 1), qemb__cl_local_cpu(cl, shares, 1));
+}
+
 /* How many lookups each bag has, for mode mean. */
 static qemb_status scale_bags(qemb_context *ctx, const qemb__gradient_args *args) {
     const qemb__batch_view *b = args->batch;
@@ -197,14 +208,14 @@ done:
 }
 
 /* Kernels for the parts of long runs: of rows in blocks, of other rows, and the tree; NULL where none is needed. */
-static qemb_status parts_kernels(qemb_context *ctx, const qemb__gradient_args *args, cl_kernel kernels[3]) {
+static qemb_status parts_kernels(qemb_context *ctx, const qemb__gradient_args *args, bool combine, cl_kernel kernels[3]) {
     const int slabs = qemb__cl_slabs(args->tables, 0);
     char options[QEMB__CL_OPTIONS];
     bool others = false;
     qemb_status st = QEMB_OK;
     const unsigned widths =
         qemb__cl_block_widths(qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD), args->tables, Q_SGD, &others);
-    kernels[0] = kernels[1] = NULL;
+    kernels[0] = kernels[1] = kernels[2] = NULL;
     if (widths) {
         qemb__cl_gradient_options(args, slabs, options, sizeof options);
         TRY(qemb__cl_block_kernel(ctx, widths, NULL, "bag_backward_cpu_main.cl", "row_parts_blocks", options, &kernels[0]));
@@ -212,12 +223,14 @@ static qemb_status parts_kernels(qemb_context *ctx, const qemb__gradient_args *a
     if (others) {
         TRY(qemb__cl_gradient_kernel(ctx, args, slabs, "row_parts", &kernels[1]));
     }
-    TRY(qemb__cl_gradient_kernel(ctx, args, slabs, "parts_combine", &kernels[2]));
+    if (combine) {
+        TRY(qemb__cl_gradient_kernel(ctx, args, slabs, "parts_combine", &kernels[2]));
+    }
 done:
     return st;
 }
 
-qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args *args) {
+qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args *args, bool combine) {
     const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD);
     const int lanes = qemb__cl_gradient_lanes(pick, args->tables);
     const q_gradient a = qemb__cl_gradient_arguments(args, 0);
@@ -228,27 +241,28 @@ qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args
         TRY(scale_bags(ctx, args));
     }
     if (lookups > Q_PART) { /* fewer lookups have no long run */
-        TRY(parts_kernels(ctx, args, kernels));
+        TRY(parts_kernels(ctx, args, combine, kernels));
     }
     for (int k = 0; k < 3; k++) { /* sums of parts, then their tree: the queue keeps the order */
+        const int64_t parts = qemb__row_sort_max_parts(lookups);
         qemb__cl_args list = {0};
         if (kernels[k]) {
             qemb__cl_gradient_add(ctx, &list, args, 0);
             qemb__cl_arg(&list, sizeof a, &a);
-            TRY(qemb__cl_launch_lanes(ctx, kernels[k], &list, qemb__row_sort_max_parts(lookups), pick, k ? lanes : 1));
+            TRY(k ? qemb__cl_launch_lanes(ctx, kernels[k], &list, parts, pick, lanes) : qemb__cl_launch_shares(ctx, kernels[k], &list, parts));
         }
     }
 done:
     return st;
 }
 
-qemb_status qemb__cl_gradient_prepare(qemb_context *ctx, const qemb__gradient_args *args) {
+qemb_status qemb__cl_gradient_prepare(qemb_context *ctx, const qemb__gradient_args *args, bool combine) {
     qemb_status st = QEMB_OK;
     cl_kernel kernels[3];
     if (args->tables->mode == Q_MODE_MEAN) {
         TRY(qemb__cl_gradient_kernel(ctx, args, 1, "bag_scale", &kernels[0]));
     }
-    TRY(parts_kernels(ctx, args, kernels));
+    TRY(parts_kernels(ctx, args, combine, kernels));
 done:
     return st;
 }

@@ -39,10 +39,14 @@ qemb_status qemb__cl_block_kernel(qemb_context *ctx, unsigned widths, const char
 qemb_status qemb__cl_launch_lanes(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items, const qemb__pick *pick,
                                   int lanes);
 
-/* Lookups of bags (mode mean) and parts of long runs, before anything asks for a row's gradient. */
-qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args *args);
+/* A kernel whose work-items share what there is of up to `items` rows or parts (SHARE): a few hundred items, for any number. */
+qemb_status qemb__cl_launch_shares(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items);
+
+/* Lookups of bags (mode mean) and parts of long runs, before anything asks for a row's gradient. Without `combine` the parts stay as they are:
+ * whoever needs the gradient adds them up. */
+qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args *args, bool combine);
 /* Compiles what qemb__cl_gradient_begin launches. */
-qemb_status qemb__cl_gradient_prepare(qemb_context *ctx, const qemb__gradient_args *args);
+qemb_status qemb__cl_gradient_prepare(qemb_context *ctx, const qemb__gradient_args *args, bool combine);
 
 /* Clip by norm: the coefficient, at squares[lookups] of the work space. */
 qemb_status qemb__cl_gradient_norm(qemb_context *ctx, const qemb__gradient_args *args, float limit);

@@ -57,21 +57,32 @@ static int64_t items_of(const qemb__row_update_args *args) {
                                          : lookups;
 }
 
+/* Whether the update itself adds up the parts of a long run: every row is one work-item's, and nothing else asks for gradients. */
+static bool combines(qemb_context *ctx, const qemb__row_update_args *args) {
+    bool others = false;
+    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__ROW_UPDATE, args->source.tables, args->kind);
+    (void)qemb__cl_block_widths(pick, args->source.tables, args->kind, &others);
+    return !others && args->optimizer.clip != Q_CLIP_NORM;
+}
+
 static qemb_status launch_group(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, cl_kernel kernel, bool by_lanes) {
     const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__ROW_UPDATE, args->source.tables, args->kind);
-    const int lanes = by_lanes ? qemb__cl_gradient_lanes(pick, args->source.tables) : 1;
+    const int lanes = qemb__cl_gradient_lanes(pick, args->source.tables);
     const int64_t items = items_of(args);
     const q_row_update a = {.source = qemb__cl_gradient_arguments(&args->source, group),
                             .optimizer = args->optimizer,
                             .items = items,
-                            .norm_at = args->source.batch->shape.lookups};
+                            .norm_at = args->source.batch->shape.lookups,
+                            .combine = combines(ctx, args)};
     qemb__cl_args list = {0};
     qemb__cl_gradient_add(ctx, &list, &args->source, group);
     add_state(ctx, &list, args, group);
     qemb__cl_arg_buffer(&list, args->optimizer.clip == Q_CLIP_NORM ? args->source.work->squares : ctx->events);
     qemb__cl_arg_buffer(&list, ctx->events);
     qemb__cl_arg(&list, sizeof a, &a);
-    return items ? qemb__cl_launch_lanes(ctx, kernel, &list, items, pick, lanes) : QEMB_OK;
+    return !items     ? QEMB_OK
+           : by_lanes ? qemb__cl_launch_lanes(ctx, kernel, &list, items, pick, lanes)
+                      : qemb__cl_launch_shares(ctx, kernel, &list, items);
 }
 
 /* The kernels that a group's rows need: in blocks, and by lanes; NULL where none is needed. */
@@ -96,7 +107,7 @@ qemb_status qemb__cl_row_update(qemb_context *ctx, const qemb__row_update_args *
     qemb_status st = QEMB_OK;
     cl_kernel kernels[2];
     if (args->kind != Q_CLIP_WEIGHT) {
-        TRY(qemb__cl_gradient_begin(ctx, &args->source));
+        TRY(qemb__cl_gradient_begin(ctx, &args->source, !combines(ctx, args)));
     }
     if (args->optimizer.clip == Q_CLIP_NORM) {
         TRY(qemb__cl_gradient_norm(ctx, &args->source, args->optimizer.limit));
@@ -116,7 +127,7 @@ qemb_status qemb__cl_row_update_prepare(qemb_context *ctx, const qemb__row_updat
     const qemb__tables *s = args->source.tables;
     qemb_status st = QEMB_OK;
     cl_kernel kernels[2];
-    TRY(qemb__cl_gradient_prepare(ctx, &args->source));
+    TRY(qemb__cl_gradient_prepare(ctx, &args->source, !combines(ctx, args)));
     for (int32_t g = 0; g < s->num_groups; g++) {
         TRY(group_kernels(ctx, args, g, kernels));
     }
