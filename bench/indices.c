@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ops/random.h"
+
 struct bench_indices {
     const bench_options *options;
     uint64_t state;
@@ -18,20 +20,13 @@ struct bench_indices {
     bool filled;
 };
 
-static uint64_t next_bits(uint64_t *state) {
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 double bench_uniform(uint64_t *state) {
-    return ((double)(next_bits(state) >> 11) + 0.5) * 0x1p-53;
+    return ((double)(op_random(state) >> 11) + 0.5) * 0x1p-53;
 }
 
 /* A number below n without division: the high half of the product, biased by less than n / 2^64. */
 static int64_t below(uint64_t *state, int64_t n) {
-    const uint64_t x = next_bits(state), m = (uint64_t)n;
+    const uint64_t x = op_random(state), m = (uint64_t)n;
     return (int64_t)((x >> 32) * (m >> 32) + (((x >> 32) * (m & 0xffffffffu) + (((x & 0xffffffffu) * m) >> 32)) >> 32));
 }
 
@@ -89,7 +84,7 @@ static int64_t scatter(int64_t id, int64_t rows, uint64_t key) {
         uint64_t left = x >> half, right = x & mask;
         for (uint64_t round = 0; round < 4; round++) {
             uint64_t seed = key + round * 0x632be59bd9b4e019u + right;
-            uint64_t mixed = left ^ (next_bits(&seed) & mask);
+            uint64_t mixed = left ^ (op_random(&seed) & mask);
             left = right;
             right = mixed;
         }

@@ -152,9 +152,10 @@ of_line() {
         done ;;
     row_update)
         stack=$tree_stack
-        for kind in 0 1 2 3 4 5 6 7 100; do
+        kinds=$(awk '/row_update.kind/ { on = 1 } on && NF == 0 { exit } on && $1 == "#define" { print $2 }' shared/types.h)
+        for kind in $kinds; do
             report "kind=$kind" "$gradient row_update_gpu.cl" -DQV=float -DSLABS=1 $index -DWIDE=0 -DMAP=0 -DMODE=1 -DWEIGHTED=0 -DFREQ=0 \
-                -DLANES="$LANES" -DKIND=$([ $kind = 100 ] && echo Q_CLIP_WEIGHT || echo $kind) -DMOMENTUM=1 -DDENSE=0 -DFAST=0
+                -DLANES="$LANES" -DKIND=$kind -DMOMENTUM=1 -DDENSE=0 -DFAST=0
         done ;;
     row_observe)
         for form in "0 0" "1 0" "1 1"; do

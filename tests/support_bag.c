@@ -12,6 +12,12 @@ const bag_engine bag_engines[BAG_ENGINES] = {
     [BAG_GPU] = {"PoCL pthread, GPU kernels", "pthread", "gpu", NULL, NULL},
 };
 
+const bag_engine bag_families[BAG_FAMILIES] = {
+    {"reference", "reference", NULL, NULL, NULL},
+    {"PoCL pthread", "pthread", NULL, NULL, NULL},
+    {"PoCL pthread, GPU kernels", "pthread", "gpu", NULL, NULL},
+};
+
 void bag_pocl_devices(void) {
     cr_assert_eq(setenv("POCL_DEVICES", "pthread basic", 1), 0);
 }
@@ -167,6 +173,27 @@ static void must(bag_runner *r, qemb_status st) {
     cr_assert_eq(st, QEMB_OK, "%s: %s\nQEMB_CASE=\"%s\"", qemb_status_name(st), qemb_last_error(), op_bag_forward_text(r->op, r->text));
 }
 
+qemb_status bag_module(qemb_context *ctx, const op_bag_forward *op, const float *const *weights, qemb_embedding **embedding,
+                       qemb_embedding_bag **bag) {
+    const qemb_table_desc d = op_bag_forward_table(op, 0);
+    if (op->mode != OP_MODE_NONE) {
+        return op_bag_forward_create(ctx, op, weights, bag);
+    }
+    const qemb_embedding_desc e = {.num_embeddings = d.num_embeddings,
+                                   .embedding_dim = d.embedding_dim,
+                                   .has_padding_idx = d.has_padding_idx,
+                                   .padding_idx = d.padding_idx,
+                                   .has_max_norm = d.has_max_norm,
+                                   .max_norm = d.max_norm,
+                                   .norm_type = d.norm_type,
+                                   .qconfig = d.qconfig,
+                                   .weight = weights[0],
+                                   .scale_grad_by_freq = op->freq != 0};
+    const qemb_status st = qemb_embedding_create(ctx, &e, embedding);
+    *bag = st == QEMB_OK ? qemb_embedding_as_bag(*embedding) : NULL;
+    return st;
+}
+
 static void create(bag_runner *r) {
     float *weights[256];
     const op_bag_forward *op = r->op;
@@ -174,22 +201,7 @@ static void create(bag_runner *r) {
     for (int64_t t = 0; t < op->T; t++) {
         weights[t] = bag_weights(op, t, 0);
     }
-    if (op->mode == OP_MODE_NONE) {
-        const qemb_table_desc d = op_bag_forward_table(op, 0);
-        const qemb_embedding_desc e = {.num_embeddings = d.num_embeddings,
-                                       .embedding_dim = d.embedding_dim,
-                                       .has_padding_idx = d.has_padding_idx,
-                                       .padding_idx = d.padding_idx,
-                                       .has_max_norm = d.has_max_norm,
-                                       .max_norm = d.max_norm,
-                                       .norm_type = d.norm_type,
-                                       .qconfig = d.qconfig,
-                                       .weight = weights[0]};
-        must(r, qemb_embedding_create(r->ctx, &e, &r->embedding));
-        r->bag = qemb_embedding_as_bag(r->embedding);
-    } else {
-        must(r, op_bag_forward_create(r->ctx, op, (const float *const *)weights, &r->bag));
-    }
+    must(r, bag_module(r->ctx, op, (const float *const *)weights, &r->embedding, &r->bag));
     must(r, qemb_batch_create(r->ctx, &r->batch));
     for (int64_t t = 0; t < op->T; t++) {
         free(weights[t]);

@@ -16,6 +16,10 @@ typedef struct bag_engine {
 enum { BAG_REFERENCE, BAG_PTHREAD, BAG_BASIC, BAG_GPU, BAG_ENGINES, BAG_EVERYWHERE = (1 << BAG_ENGINES) - 1 };
 extern const bag_engine bag_engines[BAG_ENGINES];
 
+/* The reference engine and both kernel families, where one device is enough. */
+enum { BAG_FAMILIES = 3 };
+extern const bag_engine bag_families[BAG_FAMILIES];
+
 /* Both PoCL devices in one process, and a context on an engine. Abort the test when there is none. */
 void bag_pocl_devices(void);
 qemb_context *bag_context(const bag_engine *engine);
@@ -41,6 +45,10 @@ bag_event bag_event_of(const op_bag_forward *op, int64_t step);
 
 /* Initial values of a table (kind 0 normal, 1 awkward but finite, 2 with NaN and infinities), and those written at `step`. To be freed. */
 float *bag_weights(const op_bag_forward *op, int64_t table, int64_t step);
+
+/* The module of a case: for OP_MODE_NONE an embedding, and the bag that it is. */
+qemb_status bag_module(qemb_context *ctx, const op_bag_forward *op, const float *const *weights, qemb_embedding **embedding,
+                       qemb_embedding_bag **bag);
 
 /* Runs the script, on a kept context where none is given. A call that fails fails the test, with the line of the case. */
 bag_result bag_run(const bag_engine *engine, const op_bag_forward *op);

@@ -78,23 +78,7 @@ void train_open(train_runner *r, qemb_context *ctx, const op_row_update *op, con
         own[t] = given ? NULL : bag_weights(f, t, 0);
         weights[t] = given ? given[t] : own[t];
     }
-    if (f->mode == OP_MODE_NONE) {
-        const qemb_table_desc d = op_bag_forward_table(f, 0);
-        const qemb_embedding_desc e = {.num_embeddings = d.num_embeddings,
-                                       .embedding_dim = d.embedding_dim,
-                                       .has_padding_idx = d.has_padding_idx,
-                                       .padding_idx = d.padding_idx,
-                                       .has_max_norm = d.has_max_norm,
-                                       .max_norm = d.max_norm,
-                                       .norm_type = d.norm_type,
-                                       .qconfig = d.qconfig,
-                                       .weight = weights[0],
-                                       .scale_grad_by_freq = f->freq != 0};
-        must(r, qemb_embedding_create(ctx, &e, &r->embedding));
-        r->bag = qemb_embedding_as_bag(r->embedding);
-    } else {
-        must(r, op_bag_forward_create(ctx, f, weights, &r->bag));
-    }
+    must(r, bag_module(ctx, f, weights, &r->embedding, &r->bag));
     must(r, qemb_batch_create(ctx, &r->batch));
     if (op->opt != OP_NO_OPTIMIZER) {
         const qemb_optimizer_desc desc = op_row_update_desc(op);

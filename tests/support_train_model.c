@@ -441,14 +441,30 @@ static void lars_row(const settings *s, float *w, const float *g, float *buffer,
     }
 }
 
+/* What each kind keeps, under the names that it has in state dicts; NULL: nothing. */
+typedef struct kept_state {
+    const char *first, *second;
+    bool row_wise; /* the second: one number a row */
+} kept_state;
+
+static kept_state kept_by(const op_row_update *o) {
+    static const kept_state all[OP_OPTIMIZERS] = {
+        [QEMB_SGD] = {"momentum_buffer", NULL, false},  [QEMB_ADAGRAD] = {NULL, "sum", false},
+        [QEMB_ROWWISE_ADAGRAD] = {NULL, "sum", true},   [QEMB_SPARSE_ADAM] = {"exp_avg", "exp_avg_sq", false},
+        [QEMB_ADAM] = {"exp_avg", "exp_avg_sq", false}, [QEMB_PARTIAL_ROWWISE_ADAM] = {"exp_avg", "exp_avg_sq", true},
+        [QEMB_LAMB] = {"exp_avg", "exp_avg_sq", false}, [QEMB_LARS_SGD] = {"momentum_buffer", NULL, false},
+    };
+    return o->opt == OP_NO_OPTIMIZER || (o->opt == QEMB_SGD && o->momentum == 0.0) ? (kept_state){NULL, NULL, false} : all[o->opt];
+}
+
 static void update_row(const trainer *r, const settings *s, int64_t t, int64_t row) {
     const int64_t dim = r->m->t[t].dim;
-    const bool row_wise = r->op->opt == QEMB_ROWWISE_ADAGRAD || r->op->opt == QEMB_PARTIAL_ROWWISE_ADAM;
+    const bool row_wise = kept_by(r->op).row_wise;
     float *w = r->m->t[t].w + row * dim;
     const float *g = r->gradient[t] + row * dim;
     float *m = r->first[t] + row * dim;
     float *v = r->second[t] + (row_wise ? row : row * dim);
-    switch (r->op->opt) {
+    switch ((qemb_optimizer_kind)r->op->opt) {
     case QEMB_SGD:
         sgd_row(r, s, w, g, m, dim);
         break;
@@ -464,7 +480,9 @@ static void update_row(const trainer *r, const settings *s, int64_t t, int64_t r
     case QEMB_LARS_SGD:
         lars_row(s, w, g, m, dim);
         break;
-    default:
+    case QEMB_ADAM:
+    case QEMB_PARTIAL_ROWWISE_ADAM:
+    case QEMB_LAMB:
         adam_row(r, s, w, g, m, v, dim);
         break;
     }
@@ -507,9 +525,7 @@ static void step(trainer *r, int64_t k) {
 static void final_state(trainer *r) {
     const op_row_update *o = r->op;
     const op_bag_forward *f = &o->backward.forward;
-    const bool has_first = (o->opt == QEMB_SGD && o->momentum != 0.0) || o->opt >= QEMB_SPARSE_ADAM;
-    const bool has_second = o->opt == QEMB_ADAGRAD || o->opt == QEMB_ROWWISE_ADAGRAD || (o->opt >= QEMB_SPARSE_ADAM && o->opt <= QEMB_LAMB);
-    const bool row_wise = o->opt == QEMB_ROWWISE_ADAGRAD || o->opt == QEMB_PARTIAL_ROWWISE_ADAM;
+    const kept_state kept = kept_by(o);
     for (int64_t t = 0; t < f->T; t++) {
         const model_table *table = &r->m->t[t];
         const int64_t elements = table->rows * table->dim;
@@ -522,14 +538,12 @@ static void final_state(trainer *r) {
                 model_qparams(f, table, row, &out[2 * table->rows + row], &out[3 * table->rows + row]);
             }
         }
-        if (has_first) {
-            const char *name = o->opt == QEMB_SGD || o->opt == QEMB_LARS_SGD ? "momentum_buffer" : "exp_avg";
-            memcpy(train_append(&r->result, name, f->steps, t, elements), r->first[t], (size_t)elements * sizeof(float));
+        if (kept.first) {
+            memcpy(train_append(&r->result, kept.first, f->steps, t, elements), r->first[t], (size_t)elements * sizeof(float));
         }
-        if (has_second) {
-            const int64_t count = row_wise ? table->rows : elements;
-            const char *name = o->opt == QEMB_ADAGRAD || o->opt == QEMB_ROWWISE_ADAGRAD ? "sum" : "exp_avg_sq";
-            memcpy(train_append(&r->result, name, f->steps, t, count), r->second[t], (size_t)count * sizeof(float));
+        if (kept.second) {
+            const int64_t count = kept.row_wise ? table->rows : elements;
+            memcpy(train_append(&r->result, kept.second, f->steps, t, count), r->second[t], (size_t)count * sizeof(float));
         }
     }
 }

@@ -5,18 +5,15 @@
 #include <stdlib.h>
 
 #include "support_bag.h"
+#include "support_ok.h"
 
 enum { ROWS = 11, FEWER = 3, DIM = 6, COUNT = 16, STEPS = 64 };
 
 static const bag_engine reference = {"reference", "reference", NULL, NULL, NULL};
 
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
-
 static qemb_embedding_bag *new_bag(qemb_context *ctx, int64_t rows) {
     qemb_embedding_bag *bag = NULL;
-    ok(qemb_embedding_bag_create(
+    OK(qemb_embedding_bag_create(
         ctx,
         &(qemb_embedding_bag_desc){
             .num_embeddings = rows, .embedding_dim = DIM, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_float(), .seed = 3},
@@ -26,8 +23,8 @@ static qemb_embedding_bag *new_bag(qemb_context *ctx, int64_t rows) {
 
 static qemb_batch *new_batch(qemb_context *ctx, const qemb_embedding_bag *bag, int64_t row) {
     qemb_batch *batch = NULL;
-    ok(qemb_batch_create(ctx, &batch));
-    ok(qemb_batch_set(batch, bag, &(qemb_input){.indices = &row, .num_indices = 1, .indices_dtype = QEMB_INT64, .columns = 1}));
+    OK(qemb_batch_create(ctx, &batch));
+    OK(qemb_batch_set(batch, bag, &(qemb_input){.indices = &row, .num_indices = 1, .indices_dtype = QEMB_INT64, .columns = 1}));
     return batch;
 }
 
@@ -78,9 +75,9 @@ Test(addresses, batches, .description = "addresses: a batch a step, destroyed be
     for (int c = 0; c < DIM; c++) {
         ones[c] = 1.0f;
     }
-    ok(qemb_optimizer_create(ctx, bag, &(qemb_optimizer_desc){.kind = QEMB_SGD, .lr = 1.0}, &sgd));
-    ok(qemb_buffer_create(ctx, sizeof ones, &out));
-    ok(qemb_embedding_bag_read_weight(bag, 0, 0, ROWS, before));
+    OK(qemb_optimizer_create(ctx, bag, &(qemb_optimizer_desc){.kind = QEMB_SGD, .lr = 1.0}, &sgd));
+    OK(qemb_buffer_create(ctx, sizeof ones, &out));
+    OK(qemb_embedding_bag_read_weight(bag, 0, 0, ROWS, before));
     for (int k = 0; k < 2 * COUNT; k++) { /* so many freed at once that the allocator keeps no more of them back */
         if (k < COUNT) {
             some[k] = new_batch(ctx, bag, 0);
@@ -91,15 +88,15 @@ Test(addresses, batches, .description = "addresses: a batch a step, destroyed be
     for (int k = 0; k < STEPS; k++) {
         const int64_t row = 5 * k % ROWS;
         qemb_batch *batch = new_batch_at(ctx, bag, row, last);
-        ok(qemb_embedding_bag_forward(bag, batch, out));
-        ok(qemb_buffer_write(out, 0, sizeof ones, ones));
-        ok(qemb_embedding_bag_step(bag, batch, out, sgd));
+        OK(qemb_embedding_bag_forward(bag, batch, out));
+        OK(qemb_buffer_write(out, 0, sizeof ones, ones));
+        OK(qemb_embedding_bag_step(bag, batch, out, sgd));
         moved[row]++;
         count += batch == last;
         last = batch;
         qemb_batch_destroy(batch);
     }
-    ok(qemb_embedding_bag_read_weight(bag, 0, 0, ROWS, after));
+    OK(qemb_embedding_bag_read_weight(bag, 0, 0, ROWS, after));
     for (int i = 0; i < ROWS * DIM; i++) {
         cr_expect_float_eq(after[i], before[i] - (float)moved[i / DIM], 1e-4, "row %d moved by %g, want %lld", i / DIM,
                            (double)(before[i] - after[i]), (long long)moved[i / DIM]);
@@ -117,7 +114,7 @@ Test(addresses, modules,
     qemb_batch *batch[COUNT];
     void *now[COUNT], *gone[COUNT];
     qemb_buffer *out = NULL;
-    ok(qemb_buffer_create(ctx, DIM * sizeof(float), &out));
+    OK(qemb_buffer_create(ctx, DIM * sizeof(float), &out));
     for (int k = 0; k < COUNT; k++) {
         gone[k] = new_bag(ctx, ROWS);
         batch[k] = new_batch(ctx, gone[k], ROWS - 1);

@@ -10,6 +10,7 @@
 
 #include "scoreboard.h"
 #include "support_files.h"
+#include "support_ok.h"
 
 static int64_t calls, wrong;
 
@@ -22,8 +23,6 @@ static void refused(qemb_status got, qemb_status want, const char *name, const c
 }
 
 #define BAD(want, name, call) refused((call), QEMB_ERR_##want, name, #call)
-#define OK(call)              cr_assert_eq((call), QEMB_OK, "%s: %s", #call, qemb_last_error())
-
 /* Which of the row R4 of the scoreboard. */
 static void report(const char *detail) {
     scoreboard("R4", wrong == 0, detail, "%lld bad calls refused, %lld wrongly", (long long)(calls - wrong), (long long)wrong);

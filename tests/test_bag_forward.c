@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "support_bag.h"
+#include "support_ok.h"
 
 /* ---- random cases -------------------------------------------------------------------------------------------------------- */
 
@@ -247,16 +248,12 @@ typedef struct fixture {
     int64_t columns;
 } fixture;
 
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
-
 static void open_fixture(fixture *f, const bag_engine *engine, const op_bag_forward *op, const float *const *weights) {
     f->ctx = bag_kept_context(engine);
-    ok(op_bag_forward_create(f->ctx, op, weights, &f->bag));
-    ok(qemb_batch_create(f->ctx, &f->batch));
+    OK(op_bag_forward_create(f->ctx, op, weights, &f->bag));
+    OK(qemb_batch_create(f->ctx, &f->batch));
     f->columns = op_bag_forward_columns(op);
-    ok(qemb_buffer_create(f->ctx, (size_t)(1000 * f->columns) * sizeof(float), &f->out));
+    OK(qemb_buffer_create(f->ctx, (size_t)(1000 * f->columns) * sizeof(float), &f->out));
 }
 
 static void close_fixture(fixture *f) {
@@ -269,11 +266,11 @@ static void close_fixture(fixture *f) {
 static float *look_up(fixture *f, const int64_t *indices, int64_t n, const int64_t *offsets, int64_t num_offsets, int64_t bags) {
     float *out = malloc((size_t)(bags * f->columns + 1) * sizeof *out);
     cr_assert_not_null(out);
-    ok(qemb_batch_set(
+    OK(qemb_batch_set(
         f->batch, f->bag,
         &(qemb_input){.indices = indices, .num_indices = n, .indices_dtype = QEMB_INT64, .offsets = offsets, .num_offsets = num_offsets}));
-    ok(qemb_embedding_bag_forward(f->bag, f->batch, f->out));
-    ok(qemb_buffer_read(f->out, 0, (size_t)(bags * f->columns) * sizeof(float), out));
+    OK(qemb_embedding_bag_forward(f->bag, f->batch, f->out));
+    OK(qemb_buffer_read(f->out, 0, (size_t)(bags * f->columns) * sizeof(float), out));
     return out;
 }
 
@@ -370,30 +367,30 @@ Test(bag_forward, collection, .description = "bag_forward: features of a collect
             tables[t] = (qemb_table_desc){
                 .num_embeddings = 13 + t, .embedding_dim = dims[t], .qconfig = qemb_qconfig_4bit(), .seed = 5u + (unsigned)t};
         }
-        ok(qemb_embedding_bag_collection_create(
+        OK(qemb_embedding_bag_collection_create(
             ctx, &(qemb_collection_desc){.tables = tables, .num_tables = 3, .feature_table = feature_table, .num_features = FEATURES},
             &all));
-        ok(qemb_batch_create(ctx, &batch));
-        ok(qemb_buffer_create(ctx, sizeof got, &out));
-        ok(qemb_batch_set(
+        OK(qemb_batch_create(ctx, &batch));
+        OK(qemb_buffer_create(ctx, sizeof got, &out));
+        OK(qemb_batch_set(
             batch, all, &(qemb_input){.indices = indices, .num_indices = FEATURES * BAGS * 3, .indices_dtype = QEMB_INT32, .columns = 3}));
-        ok(qemb_embedding_bag_forward(all, batch, out));
-        ok(qemb_buffer_read(out, 0, sizeof got, got));
+        OK(qemb_embedding_bag_forward(all, batch, out));
+        OK(qemb_buffer_read(out, 0, sizeof got, got));
         int64_t column = 0;
         for (int f = 0; f < FEATURES; f++) {
             const int t = feature_table[f];
             qemb_embedding_bag *one = NULL;
             float alone[BAGS * 33];
-            ok(qemb_embedding_bag_create(
+            OK(qemb_embedding_bag_create(
                 ctx,
                 &(qemb_embedding_bag_desc){
                     .num_embeddings = 13 + t, .embedding_dim = dims[t], .qconfig = qemb_qconfig_4bit(), .seed = 5u + (unsigned)t},
                 &one));
-            ok(qemb_batch_set(
+            OK(qemb_batch_set(
                 batch, one,
                 &(qemb_input){.indices = indices + f * BAGS * 3, .num_indices = BAGS * 3, .indices_dtype = QEMB_INT32, .columns = 3}));
-            ok(qemb_embedding_bag_forward(one, batch, out));
-            ok(qemb_buffer_read(out, 0, (size_t)(BAGS * dims[t]) * sizeof(float), alone));
+            OK(qemb_embedding_bag_forward(one, batch, out));
+            OK(qemb_buffer_read(out, 0, (size_t)(BAGS * dims[t]) * sizeof(float), alone));
             for (int64_t b = 0; b < BAGS; b++) {
                 cr_assert_arr_eq(got + b * WIDTH + column, alone + b * dims[t], (size_t)dims[t] * sizeof(float), "feature %d, bag %d", f,
                                  (int)b);

@@ -5,10 +5,7 @@
 
 #include "core/embedding_bag.h"
 #include "support_bag.h"
-
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
+#include "support_ok.h"
 
 Test(bag_forward, caller_buffers, .description = "bag_forward: nine tables in buffers of the caller, the same bits as in the library's") {
     enum { TABLES = 9 };
@@ -32,21 +29,21 @@ Test(bag_forward, caller_buffers, .description = "bag_forward: nine tables in bu
         for (int t = 0; t < TABLES; t++) {
             float *w = bag_weights(&op, t, 0);
             const size_t bytes = (size_t)(op_bag_forward_rows(&op, t) * op_bag_forward_dim(&op, t)) * sizeof *w;
-            ok(qemb_buffer_create(ctx, bytes, &buffers[t]));
-            ok(qemb_buffer_write(buffers[t], 0, bytes, w));
+            OK(qemb_buffer_create(ctx, bytes, &buffers[t]));
+            OK(qemb_buffer_write(buffers[t], 0, bytes, w));
             tables[t] = op_bag_forward_table(&op, t);
             tables[t].weight_buffer = buffers[t];
             free(w);
         }
-        ok(qemb_embedding_bag_collection_create(
+        OK(qemb_embedding_bag_collection_create(
             ctx, &(qemb_collection_desc){.tables = tables, .num_tables = TABLES, .options = {.mode = (qemb_mode)op.mode}}, &theirs));
-        ok(qemb_batch_create(ctx, &batch));
+        OK(qemb_batch_create(ctx, &batch));
         cr_assert(op_bag_forward_fill(&op, 0, &in));
-        ok(op_bag_forward_set(&op, &in, theirs, batch));
-        ok(qemb_buffer_create(ctx, (size_t)want.out_count * sizeof(float), &out));
-        ok(qemb_embedding_bag_forward(theirs, batch, out));
+        OK(op_bag_forward_set(&op, &in, theirs, batch));
+        OK(qemb_buffer_create(ctx, (size_t)want.out_count * sizeof(float), &out));
+        OK(qemb_embedding_bag_forward(theirs, batch, out));
         float *got = malloc((size_t)want.out_count * sizeof *got);
-        ok(qemb_buffer_read(out, 0, (size_t)want.out_count * sizeof *got, got));
+        OK(qemb_buffer_read(out, 0, (size_t)want.out_count * sizeof *got, got));
         cr_assert_arr_eq(got, want.out, (size_t)want.out_count * sizeof *got, "%s", bag_engines[e].label);
         free(got);
         op_lookups_free(&in);
@@ -78,16 +75,16 @@ Test(bag_forward, foreign_rows,
         op.E = ROWS;
         op.D = DIM;
         float *w = bag_weights(&op, 0, 0);
-        ok(qemb_buffer_create(ctx, (size_t)4 << 20, &table)); /* large enough for pages of its own */
-        ok(qemb_buffer_write(table, 0, ROWS * DIM * sizeof(float), w));
-        ok(qemb_buffer_create(ctx, sizeof got[0], &out));
-        ok(qemb_embedding_bag_create(
+        OK(qemb_buffer_create(ctx, (size_t)4 << 20, &table)); /* large enough for pages of its own */
+        OK(qemb_buffer_write(table, 0, ROWS * DIM * sizeof(float), w));
+        OK(qemb_buffer_create(ctx, sizeof got[0], &out));
+        OK(qemb_embedding_bag_create(
             ctx,
             &(qemb_embedding_bag_desc){
                 .num_embeddings = ROWS, .embedding_dim = DIM, .qconfig = qemb_qconfig_8bit(), .weight_buffer = table},
             &bag));
-        ok(qemb_batch_create(ctx, &batch));
-        ok(qemb_batch_set(
+        OK(qemb_batch_create(ctx, &batch));
+        OK(qemb_batch_set(
             batch, bag,
             &(qemb_input){.indices = indices, .num_indices = 5, .indices_dtype = QEMB_INT32, .offsets = offsets, .num_offsets = 2}));
         for (int run = 0; run < 2; run++) {
@@ -97,10 +94,10 @@ Test(bag_forward, foreign_rows,
                 const bool used = r == 5 || r == 17 || r == 20;
                 cr_assert_eq(mprotect(page + (size_t)r * 4096, 4096, used ? PROT_READ : PROT_NONE), 0);
             }
-            ok(qemb_embedding_bag_forward(bag, batch, out));
-            ok(qemb_context_finish(ctx));
+            OK(qemb_embedding_bag_forward(bag, batch, out));
+            OK(qemb_context_finish(ctx));
             cr_assert_eq(mprotect(page, (size_t)ROWS * 4096, PROT_READ | PROT_WRITE), 0);
-            ok(qemb_buffer_read(out, 0, sizeof got[run], got[run]));
+            OK(qemb_buffer_read(out, 0, sizeof got[run], got[run]));
         }
         cr_assert_arr_eq(got[0], got[1], sizeof got[0], "%s", bag_engines[e].label);
         free(w);
@@ -115,7 +112,7 @@ Test(bag_forward, foreign_rows,
 /* The stored state of a one-table module. */
 static void read_stored(const qemb_embedding_bag *bag, q_state *state, int64_t rows) {
     cr_assert_not_null(bag->tables->slab[0].state);
-    ok(qemb_buffer_read(bag->tables->slab[0].state, 0, (size_t)rows * sizeof *state, state));
+    OK(qemb_buffer_read(bag->tables->slab[0].state, 0, (size_t)rows * sizeof *state, state));
 }
 
 Test(bag_forward, no_state_written,
@@ -134,20 +131,20 @@ Test(bag_forward, no_state_written,
         op.E = ROWS;
         op.D = 24;
         op.c = 0.25;
-        ok(op_bag_forward_create(ctx, &op, NULL, &bag));
-        ok(qemb_batch_create(ctx, &batch));
-        ok(qemb_buffer_create(ctx, (size_t)(op.B * op.D) * sizeof(float), &out));
+        OK(op_bag_forward_create(ctx, &op, NULL, &bag));
+        OK(qemb_batch_create(ctx, &batch));
+        OK(qemb_buffer_create(ctx, (size_t)(op.B * op.D) * sizeof(float), &out));
         cr_assert(op_bag_forward_fill(&op, 0, &in));
-        ok(op_bag_forward_set(&op, &in, bag, batch));
+        OK(op_bag_forward_set(&op, &in, bag, batch));
         for (int run = 0; run < 3; run++) {
             read_stored(bag, before, ROWS);
-            ok(qemb_embedding_bag_forward(bag, batch, out));
-            ok(qemb_embedding_bag_read_observer(bag, 0, 0, 0, &(qemb_observer_rows){0}));
+            OK(qemb_embedding_bag_forward(bag, batch, out));
+            OK(qemb_embedding_bag_read_observer(bag, 0, 0, 0, &(qemb_observer_rows){0}));
             read_stored(bag, after, ROWS);
             cr_assert_arr_eq(before, after, sizeof before, "%s", bag_engines[e].label);
             cr_assert_eq(after[0].count, run == 2 ? 2 : 0);
             if (run == 1) {
-                ok(qemb_embedding_bag_observe_all(bag));
+                OK(qemb_embedding_bag_observe_all(bag));
                 read_stored(bag, after, ROWS);
                 cr_assert_eq(after[0].count, 2);
                 cr_assert_eq(after[ROWS - 1].count, 2);
@@ -176,16 +173,16 @@ Test(bag_forward, second_of_a_shape,
         op_bag_forward op = OP_BAG_FORWARD_DEFAULT;
         op.mode = k % 2 ? QEMB_MODE_MAX : QEMB_MODE_SUM;
         op.T = 3;
-        ok(op_bag_forward_create(ctx, &op, NULL, &bag));
-        ok(qemb_batch_create(ctx, &batch));
-        ok(qemb_buffer_create(ctx, (size_t)(op.B * op_bag_forward_columns(&op)) * sizeof(float), &out));
+        OK(op_bag_forward_create(ctx, &op, NULL, &bag));
+        OK(qemb_batch_create(ctx, &batch));
+        OK(qemb_buffer_create(ctx, (size_t)(op.B * op_bag_forward_columns(&op)) * sizeof(float), &out));
         for (int64_t step = 0; step < 4; step++) {
             op_lookups in;
             cr_assert(op_bag_forward_fill(&op, step, &in));
-            ok(qemb_context_counters(ctx, &first));
-            ok(op_bag_forward_set(&op, &in, bag, batch));
-            ok(qemb_embedding_bag_forward(bag, batch, out));
-            ok(qemb_context_counters(ctx, &then));
+            OK(qemb_context_counters(ctx, &first));
+            OK(op_bag_forward_set(&op, &in, bag, batch));
+            OK(qemb_embedding_bag_forward(bag, batch, out));
+            OK(qemb_context_counters(ctx, &then));
             op_lookups_free(&in);
             if (step < 2) { /* a batch has two stores: both must have seen the shape */
                 continue;

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 
 #include "support_bag.h"
+#include "support_ok.h"
 
 static const bag_engine engines[] = {
     {"reference", "reference", NULL, NULL, NULL},
@@ -19,20 +20,16 @@ typedef struct fixture {
     float canary[CANARY_FLOATS];
 } fixture;
 
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
-
 static void open_bag(fixture *f, int engine, qemb_bag_options options, int32_t tables) {
     qemb_table_desc d[2];
     *f = (fixture){.ctx = bag_kept_context(&engines[engine])};
     for (int t = 0; t < tables; t++) {
         d[t] = (qemb_table_desc){.num_embeddings = ROWS + 2 * t, .embedding_dim = DIM, .qconfig = qemb_qconfig_8bit(), .seed = 3};
     }
-    ok(qemb_embedding_bag_collection_create(f->ctx, &(qemb_collection_desc){.tables = d, .num_tables = tables, .options = options},
+    OK(qemb_embedding_bag_collection_create(f->ctx, &(qemb_collection_desc){.tables = d, .num_tables = tables, .options = options},
                                             &f->bag));
-    ok(qemb_batch_create(f->ctx, &f->batch));
-    ok(qemb_buffer_create(f->ctx, sizeof f->canary, &f->out));
+    OK(qemb_batch_create(f->ctx, &f->batch));
+    OK(qemb_buffer_create(f->ctx, sizeof f->canary, &f->out));
     for (int i = 0; i < CANARY_FLOATS; i++) {
         f->canary[i] = -1e9f - (float)i * 64.0f;
     }
@@ -45,13 +42,13 @@ static void close_bag(fixture *f) {
 }
 
 static void paint(fixture *f) {
-    ok(qemb_buffer_write(f->out, 0, sizeof f->canary, f->canary));
+    OK(qemb_buffer_write(f->out, 0, sizeof f->canary, f->canary));
 }
 
 /* The output is as it was painted, but for the first `written` floats, which are not. */
 static void expect_painted(fixture *f, int64_t written) {
     float now[CANARY_FLOATS];
-    ok(qemb_buffer_read(f->out, 0, sizeof now, now));
+    OK(qemb_buffer_read(f->out, 0, sizeof now, now));
     for (int64_t i = 0; i < CANARY_FLOATS; i++) {
         cr_assert_eq(now[i] == f->canary[i], i >= written, "float %d is %g", (int)i, (double)now[i]);
     }
@@ -63,19 +60,19 @@ static void expect_usable(fixture *f) {
     static const int32_t offsets[] = {0, 2, 3};
     float now[2 * DIM];
     qemb_bag_info info;
-    ok(qemb_embedding_bag_info(f->bag, &info));
+    OK(qemb_embedding_bag_info(f->bag, &info));
     const int64_t n = info.num_features == 1 ? (info.options.include_last_offset ? 3 : 2) : 2;
-    ok(qemb_batch_set(
+    OK(qemb_batch_set(
         f->batch, f->bag,
         &(qemb_input){.indices = indices, .num_indices = 3, .indices_dtype = QEMB_INT32, .offsets = offsets, .num_offsets = n}));
     paint(f);
-    ok(qemb_embedding_bag_forward(f->bag, f->batch, f->out));
-    ok(qemb_context_finish(f->ctx));
-    ok(qemb_batch_status(f->batch, NULL));
+    OK(qemb_embedding_bag_forward(f->bag, f->batch, f->out));
+    OK(qemb_context_finish(f->ctx));
+    OK(qemb_batch_status(f->batch, NULL));
     expect_painted(f, 2 * DIM);
-    ok(qemb_buffer_read(f->out, 0, sizeof now, now));
+    OK(qemb_buffer_read(f->out, 0, sizeof now, now));
     float w[ROWS * DIM];
-    ok(qemb_embedding_bag_read_weight(f->bag, 0, 4, 1, w));
+    OK(qemb_embedding_bag_read_weight(f->bag, 0, 4, 1, w));
     const float *second = info.num_features == 1 && info.options.mode != QEMB_MODE_MAX ? now + DIM : NULL;
     for (int c = 0; second && c < DIM; c++) {
         cr_assert_float_eq(second[c], w[c], 0.02, "column %d", c); /* one lookup: the row itself, within a step of 255 */
@@ -194,7 +191,7 @@ Test(batch, refused_from_the_host,
             cr_assert_eq(st, r->want, "%s: case %d gives %s: %s", engines[e].label, (int)k, qemb_status_name(st), qemb_last_error());
             cr_assert(strstr(qemb_last_error(), r->says), "case %d says: %s", (int)k, qemb_last_error());
             expect_painted(&f, 0);
-            ok(qemb_embedding_bag_forward(f.bag, f.batch, f.out)); /* the batch is what it was */
+            OK(qemb_embedding_bag_forward(f.bag, f.batch, f.out)); /* the batch is what it was */
             expect_painted(&f, 2 * DIM);
             expect_usable(&f);
             close_bag(&f);
@@ -217,7 +214,7 @@ Test(batch, index_of_its_feature, .description = "batch: an index that only the 
     for (int e = 0; e < NUM_ENGINES; e++) {
         fixture f;
         open_bag(&f, e, (qemb_bag_options){.mode = QEMB_MODE_SUM}, 2); /* 11 and 13 rows */
-        ok(qemb_batch_set(f.batch, f.bag, &(qemb_input){.indices = mixed, .num_indices = 2, .indices_dtype = QEMB_INT64, .columns = 1}));
+        OK(qemb_batch_set(f.batch, f.bag, &(qemb_input){.indices = mixed, .num_indices = 2, .indices_dtype = QEMB_INT64, .columns = 1}));
         cr_assert_eq(
             qemb_batch_set(f.batch, f.bag, &(qemb_input){.indices = swapped, .num_indices = 2, .indices_dtype = QEMB_INT64, .columns = 1}),
             QEMB_ERR_INDEX);
@@ -234,19 +231,19 @@ Test(batch, empty_input,
             fixture f;
             float now[CANARY_FLOATS];
             open_bag(&f, e, (qemb_bag_options){.mode = (qemb_mode)mode}, 1);
-            ok(qemb_batch_set(f.batch, f.bag, &(qemb_input){.indices_dtype = QEMB_INT64, .offsets = zeros, .num_offsets = 3}));
+            OK(qemb_batch_set(f.batch, f.bag, &(qemb_input){.indices_dtype = QEMB_INT64, .offsets = zeros, .num_offsets = 3}));
             paint(&f);
-            ok(qemb_embedding_bag_forward(f.bag, f.batch, f.out));
-            ok(qemb_buffer_read(f.out, 0, sizeof now, now));
+            OK(qemb_embedding_bag_forward(f.bag, f.batch, f.out));
+            OK(qemb_buffer_read(f.out, 0, sizeof now, now));
             for (int i = 0; i < CANARY_FLOATS; i++) {
                 cr_assert_float_eq(now[i], i < 3 * DIM ? 0.0f : f.canary[i], 0.0);
             }
-            ok(qemb_batch_set(f.batch, f.bag, &(qemb_input){.indices_dtype = QEMB_INT32, .offsets = zeros, .num_offsets = 0}));
+            OK(qemb_batch_set(f.batch, f.bag, &(qemb_input){.indices_dtype = QEMB_INT32, .offsets = zeros, .num_offsets = 0}));
             paint(&f);
-            ok(qemb_embedding_bag_forward(f.bag, f.batch, f.out));
+            OK(qemb_embedding_bag_forward(f.bag, f.batch, f.out));
             expect_painted(&f, 0);
-            ok(qemb_batch_set(f.batch, f.bag, &(qemb_input){.indices_dtype = QEMB_INT32, .columns = 4}));
-            ok(qemb_embedding_bag_forward(f.bag, f.batch, f.out));
+            OK(qemb_batch_set(f.batch, f.bag, &(qemb_input){.indices_dtype = QEMB_INT32, .columns = 4}));
+            OK(qemb_embedding_bag_forward(f.bag, f.batch, f.out));
             expect_painted(&f, 0);
             expect_usable(&f);
             close_bag(&f);
@@ -265,17 +262,17 @@ Test(batch, skip_and_trust, .description = "batch: ids outside the table under S
         const qemb_check check = k % 2 ? QEMB_TRUST : QEMB_SKIP;
         open_bag(&f, k / 2, (qemb_bag_options){.mode = QEMB_MODE_MEAN}, 1);
         expect_usable(&f); /* bags (1, 10) and (4) */
-        ok(qemb_buffer_read(f.out, 0, sizeof want, want));
-        ok(qemb_batch_set(
+        OK(qemb_buffer_read(f.out, 0, sizeof want, want));
+        OK(qemb_batch_set(
             f.batch, f.bag,
             &(qemb_input){
                 .indices = dirty, .num_indices = 8, .indices_dtype = QEMB_INT64, .offsets = offsets, .num_offsets = 3, .check = check}));
         paint(&f);
-        ok(qemb_embedding_bag_forward(f.bag, f.batch, f.out));
-        ok(qemb_context_finish(f.ctx));
-        ok(qemb_batch_status(f.batch, &skipped));
+        OK(qemb_embedding_bag_forward(f.bag, f.batch, f.out));
+        OK(qemb_context_finish(f.ctx));
+        OK(qemb_batch_status(f.batch, &skipped));
         cr_assert_eq(skipped, check == QEMB_SKIP ? 5 : 0, "%s: %lld", engines[k / 2].label, (long long)skipped);
-        ok(qemb_buffer_read(f.out, 0, sizeof got, got));
+        OK(qemb_buffer_read(f.out, 0, sizeof got, got));
         cr_assert_arr_eq(got, want, 2 * DIM * sizeof(float), "%s", engines[k / 2].label);
         for (int c = 0; c < DIM; c++) {
             cr_assert_float_eq(got[2 * DIM + c], 0.0f, 0.0);
@@ -288,8 +285,8 @@ Test(batch, skip_and_trust, .description = "batch: ids outside the table under S
 
 static qemb_buffer *upload(qemb_context *ctx, const void *values, size_t bytes) {
     qemb_buffer *buffer = NULL;
-    ok(qemb_buffer_create(ctx, bytes ? bytes : 4, &buffer));
-    ok(qemb_buffer_write(buffer, 0, bytes, values));
+    OK(qemb_buffer_create(ctx, bytes ? bytes : 4, &buffer));
+    OK(qemb_buffer_write(buffer, 0, bytes, values));
     return buffer;
 }
 
@@ -310,12 +307,12 @@ static void expect_as_from_host(qemb_context *ctx, const op_bag_forward *op, int
         narrow[0][i] = i < in.num_indices ? (int32_t)in.indices[i] : 0;
         narrow[1][i] = i < in.num_offsets ? (int32_t)in.offsets[i] : 0;
     }
-    ok(op_bag_forward_create(ctx, op, NULL, &bag));
-    ok(qemb_batch_create(ctx, &batch));
-    ok(qemb_buffer_create(ctx, sizeof host, &out));
-    ok(op_bag_forward_set(op, &in, bag, batch));
-    ok(qemb_embedding_bag_forward(bag, batch, out));
-    ok(qemb_buffer_read(out, 0, sizeof host, host));
+    OK(op_bag_forward_create(ctx, op, NULL, &bag));
+    OK(qemb_batch_create(ctx, &batch));
+    OK(qemb_buffer_create(ctx, sizeof host, &out));
+    OK(op_bag_forward_set(op, &in, bag, batch));
+    OK(qemb_embedding_bag_forward(bag, batch, out));
+    OK(qemb_buffer_read(out, 0, sizeof host, host));
     qemb_device_input input = {.num_indices = in.num_indices,
                                .indices_dtype = form & 1 ? QEMB_INT64 : QEMB_INT32,
                                .num_offsets = in.num_offsets - (op->last ? 0 : 1),
@@ -326,12 +323,12 @@ static void expect_as_from_host(qemb_context *ctx, const op_bag_forward *op, int
         input.per_sample_weights = upload(ctx, in.weights, (size_t)in.num_indices * 4);
         input.num_per_sample_weights = in.num_indices;
     }
-    ok(qemb_batch_set_device(batch, bag, &input));
-    ok(qemb_embedding_bag_forward(bag, batch, out));
-    ok(qemb_context_finish(ctx));
-    ok(qemb_batch_status(batch, &skipped));
+    OK(qemb_batch_set_device(batch, bag, &input));
+    OK(qemb_embedding_bag_forward(bag, batch, out));
+    OK(qemb_context_finish(ctx));
+    OK(qemb_batch_status(batch, &skipped));
     cr_assert_eq(skipped, 0);
-    ok(qemb_buffer_read(out, 0, sizeof device, device));
+    OK(qemb_buffer_read(out, 0, sizeof device, device));
     cr_assert_arr_eq(host, device, sizeof host, "%s, form %d", who, form);
     qemb_buffer_destroy(input.indices);
     qemb_buffer_destroy(input.offsets);
@@ -363,13 +360,13 @@ Test(batch, device_input,
 /* Device input of one bad kind: the status, at finish or when asked; the output untouched; the context usable. */
 static void expect_refused_on_device(fixture *f, const qemb_device_input *input, qemb_status want, const char *says, bool ask) {
     paint(f);
-    ok(qemb_batch_set_device(f->batch, f->bag, input));
-    ok(qemb_embedding_bag_forward(f->bag, f->batch, f->out));
+    OK(qemb_batch_set_device(f->batch, f->bag, input));
+    OK(qemb_embedding_bag_forward(f->bag, f->batch, f->out));
     const qemb_status st = ask ? qemb_batch_status(f->batch, NULL) : qemb_context_finish(f->ctx);
     cr_assert_eq(st, want, "%s: %s", qemb_status_name(st), qemb_last_error());
     cr_assert(strstr(qemb_last_error(), says), "%s", qemb_last_error());
     expect_painted(f, 0);
-    ok(qemb_context_finish(f->ctx)); /* reported once */
+    OK(qemb_context_finish(f->ctx)); /* reported once */
     cr_assert_eq(qemb_batch_status(f->batch, NULL), want);
     expect_usable(f);
 }
@@ -444,17 +441,17 @@ Test(batch, skip_on_the_device, .description = "batch: bad ids on the device und
         const qemb_check check = k % 2 ? QEMB_TRUST : QEMB_SKIP;
         open_bag(&f, k / 2, (qemb_bag_options){.mode = QEMB_MODE_MAX}, 1);
         expect_usable(&f);
-        ok(qemb_buffer_read(f.out, 0, sizeof want, want));
+        OK(qemb_buffer_read(f.out, 0, sizeof want, want));
         qemb_buffer *i = upload(f.ctx, dirty, sizeof dirty);
         qemb_buffer *o = upload(f.ctx, offsets, sizeof offsets);
-        ok(qemb_batch_set_device(
+        OK(qemb_batch_set_device(
             f.batch, f.bag,
             &(qemb_device_input){
                 .indices = i, .num_indices = 6, .indices_dtype = QEMB_INT64, .offsets = o, .num_offsets = 2, .check = check}));
-        ok(qemb_embedding_bag_forward(f.bag, f.batch, f.out));
-        ok(qemb_batch_status(f.batch, &skipped));
+        OK(qemb_embedding_bag_forward(f.bag, f.batch, f.out));
+        OK(qemb_batch_status(f.batch, &skipped));
         cr_assert_eq(skipped, check == QEMB_SKIP ? 3 : 0);
-        ok(qemb_buffer_read(f.out, 0, sizeof got, got));
+        OK(qemb_buffer_read(f.out, 0, sizeof got, got));
         cr_assert_arr_eq(got, want, sizeof got, "%s", engines[k / 2].label);
         qemb_buffer_destroy(i);
         qemb_buffer_destroy(o);
@@ -480,7 +477,7 @@ Test(batch, device_buffers_too_small, .description = "batch: device buffers that
     in = good;
     in.per_sample_weights = two; /* 16 bytes hold 4 floats, enough */
     in.num_per_sample_weights = 3;
-    ok(qemb_batch_set_device(f.batch, f.bag, &in));
+    OK(qemb_batch_set_device(f.batch, f.bag, &in));
     in.num_per_sample_weights = 4;
     cr_assert_eq(qemb_batch_set_device(f.batch, f.bag, &in), QEMB_ERR_SHAPE);
     in = good;
@@ -507,8 +504,8 @@ Test(batch, states,
     qemb_buffer *small = NULL;
     open_bag(&f, 0, (qemb_bag_options){.mode = QEMB_MODE_SUM}, 1);
     open_bag(&other, ANOTHER, (qemb_bag_options){.mode = QEMB_MODE_SUM}, 1);
-    ok(qemb_batch_create(f.ctx, &fresh));
-    ok(qemb_buffer_create(f.ctx, (2 * DIM - 1) * sizeof(float), &small));
+    OK(qemb_batch_create(f.ctx, &fresh));
+    OK(qemb_buffer_create(f.ctx, (2 * DIM - 1) * sizeof(float), &small));
     paint(&f);
     cr_assert_eq(qemb_embedding_bag_forward(f.bag, fresh, f.out), QEMB_ERR_STATE);
     cr_assert_eq(qemb_batch_status(fresh, NULL), QEMB_ERR_STATE);

@@ -15,13 +15,10 @@
 #include "support_bag.h"
 #include "support_files.h"
 #include "support_layer.h"
+#include "support_ok.h"
 
 enum { LIMIT = 1 << 20 };
 static const bag_engine engine = {"PoCL pthread", "pthread", "cpu", NULL, NULL};
-
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
 
 static void use_cache(const char *folder) {
     cr_assert_eq(setenv("QEMB_CACHE", folder, 1), 0);
@@ -31,8 +28,8 @@ static void use_cache(const char *folder) {
 static int64_t open_context(void) {
     qemb_counters c;
     qemb_context *ctx = NULL;
-    ok(qemb_context_create("opencl", &ctx));
-    ok(qemb_context_counters(ctx, &c));
+    OK(qemb_context_create("opencl", &ctx));
+    OK(qemb_context_counters(ctx, &c));
     qemb_context_destroy(ctx);
     return c.programs_built;
 }
@@ -279,21 +276,21 @@ static void train(float out[2][3 * 7], int64_t *built) {
     qemb_embedding_bag *bag = NULL;
     qemb_batch *batch = NULL;
     qemb_buffer *buffer = NULL;
-    ok(qemb_context_create("opencl", &ctx));
-    ok(qemb_embedding_bag_create(
+    OK(qemb_context_create("opencl", &ctx));
+    OK(qemb_embedding_bag_create(
         ctx,
         &(qemb_embedding_bag_desc){
             .num_embeddings = 11, .embedding_dim = 7, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit(), .seed = 2},
         &bag));
-    ok(qemb_batch_create(ctx, &batch));
-    ok(qemb_buffer_create(ctx, sizeof out[0], &buffer));
-    ok(qemb_batch_set(batch, bag,
+    OK(qemb_batch_create(ctx, &batch));
+    OK(qemb_buffer_create(ctx, sizeof out[0], &buffer));
+    OK(qemb_batch_set(batch, bag,
                       &(qemb_input){.indices = ids, .num_indices = 5, .indices_dtype = QEMB_INT64, .offsets = offsets, .num_offsets = 3}));
     for (int k = 0; k < 2; k++) {
-        ok(qemb_embedding_bag_forward(bag, batch, buffer));
-        ok(qemb_buffer_read(buffer, 0, sizeof out[0], out[k]));
+        OK(qemb_embedding_bag_forward(bag, batch, buffer));
+        OK(qemb_buffer_read(buffer, 0, sizeof out[0], out[k]));
     }
-    ok(qemb_context_counters(ctx, &c));
+    OK(qemb_context_counters(ctx, &c));
     *built = c.programs_built;
     qemb_buffer_destroy(buffer);
     qemb_batch_destroy(batch);

@@ -10,10 +10,9 @@
 
 #include "support_files.h"
 #include "support_program.h"
+#include "support_ok.h"
 
 TestSuite(cli_files, .init = support_folder_create, .fini = support_folder_remove);
-
-#define OK(call) cr_assert((call) == QEMB_OK, "%s", qemb_last_error())
 
 enum { OUTPUT = 1 << 17, ROWS = 31, DIM = 5 };
 static char output[OUTPUT];

@@ -4,16 +4,13 @@
 #include <stdlib.h>
 
 #include "support_bag.h"
+#include "support_ok.h"
 
 enum { TABLES = 2, BAGS = 61, LENGTH = 37, MOST_FORWARD = 2, MOST_STEP = 12 };
 
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
-
 static int64_t commands(qemb_context *ctx) {
     qemb_counters c;
-    ok(qemb_context_counters(ctx, &c));
+    OK(qemb_context_counters(ctx, &c));
     return c.commands;
 }
 
@@ -34,19 +31,19 @@ static void count_commands(const bag_engine *engine, qemb_clip clip, int64_t *fo
     for (int64_t i = 0; i < lookups; i++) {
         indices[i] = i * i % 997;
     }
-    ok(qemb_embedding_bag_collection_create(
+    OK(qemb_embedding_bag_collection_create(
         ctx, &(qemb_collection_desc){.tables = tables, .num_tables = TABLES, .options = {.mode = QEMB_MODE_MEAN}}, &bag));
-    ok(qemb_optimizer_create(
+    OK(qemb_optimizer_create(
         ctx, bag, &(qemb_optimizer_desc){.kind = QEMB_SGD, .momentum = 0.5, .clip = clip, .clip_limit = clip ? 1.0 : 0.0}, &optimizer));
-    ok(qemb_batch_create(ctx, &batch));
-    ok(qemb_buffer_create(ctx, (size_t)(BAGS * columns) * sizeof(float), &out));
+    OK(qemb_batch_create(ctx, &batch));
+    OK(qemb_buffer_create(ctx, (size_t)(BAGS * columns) * sizeof(float), &out));
     for (int k = 0; k < 2; k++) {
-        ok(qemb_batch_set(batch, bag,
+        OK(qemb_batch_set(batch, bag,
                           &(qemb_input){.indices = indices, .num_indices = lookups, .indices_dtype = QEMB_INT64, .columns = LENGTH}));
         const int64_t before = commands(ctx) + 1; /* the counters are read by a command */
-        ok(qemb_embedding_bag_forward(bag, batch, out));
+        OK(qemb_embedding_bag_forward(bag, batch, out));
         const int64_t between = commands(ctx) + 1;
-        ok(qemb_embedding_bag_step(bag, batch, out, optimizer));
+        OK(qemb_embedding_bag_step(bag, batch, out, optimizer));
         *forward = between - 1 - before;
         *step = commands(ctx) - between;
     }

@@ -6,17 +6,14 @@
 
 #include "core/context.h"
 #include "support_bag.h"
-
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
+#include "support_ok.h"
 
 /* Creates a context by name and gives "engine device". */
 static void expect_device(const char *name, const char *engine, const char *part) {
     qemb_context *ctx = NULL;
     qemb_device_report report;
-    ok(qemb_context_create(name, &ctx));
-    ok(qemb_context_report(ctx, &report));
+    OK(qemb_context_create(name, &ctx));
+    OK(qemb_context_report(ctx, &report));
     cr_assert_str_eq(report.engine, engine);
     cr_assert(strstr(report.device, part) || strstr(report.platform, part), "%s (%s)", report.device, report.platform);
     cr_assert_gt(report.max_allocation_bytes, 0);
@@ -35,8 +32,8 @@ static pocl_names names_of_devices(void) {
     for (int k = 0; k < 2; k++) {
         qemb_context *ctx = NULL;
         qemb_device_report report;
-        ok(qemb_context_create(k ? "opencl:0:1" : "opencl:0:0", &ctx));
-        ok(qemb_context_report(ctx, &report));
+        OK(qemb_context_create(k ? "opencl:0:1" : "opencl:0:0", &ctx));
+        OK(qemb_context_report(ctx, &report));
         (void)snprintf(k ? of.threads : of.single, sizeof of.single, "%s", report.device);
         qemb_context_destroy(ctx);
     }
@@ -99,8 +96,8 @@ static void visit(void *user, int32_t index, const char *selector, const char *n
     qemb_device_report report;
     cr_assert_eq(index, log->count++);
     log->defaults += is_default;
-    ok(qemb_context_create(selector, &ctx));
-    ok(qemb_context_report(ctx, &report));
+    OK(qemb_context_create(selector, &ctx));
+    OK(qemb_context_report(ctx, &report));
     cr_assert_str_eq(report.device, name);
     cr_assert_str_eq(report.platform, platform);
     qemb_context_destroy(ctx);
@@ -109,7 +106,7 @@ static void visit(void *user, int32_t index, const char *selector, const char *n
 Test(context, devices, .description = "context: the list of devices, each selector makes the device that it names, one is the default") {
     visit_log log = {0};
     bag_pocl_devices();
-    ok(qemb_devices(visit, &log));
+    OK(qemb_devices(visit, &log));
     cr_assert_eq(log.count, 3);
     cr_assert_eq(log.defaults, 1);
     cr_assert_eq(qemb_devices(NULL, NULL), QEMB_ERR_ARG);
@@ -177,19 +174,19 @@ Test(context, busy, .description = "context: calls from a second thread while th
     pthread_t thread;
     float before[4];
     float after[4];
-    ok(qemb_context_create("reference", &ctx));
-    ok(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){.num_embeddings = 2, .embedding_dim = 4, .qconfig = qemb_qconfig_8bit()},
+    OK(qemb_context_create("reference", &ctx));
+    OK(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){.num_embeddings = 2, .embedding_dim = 4, .qconfig = qemb_qconfig_8bit()},
                                  &bag));
-    ok(qemb_batch_create(ctx, &batch));
-    ok(qemb_buffer_create(ctx, 64, &buffer));
-    ok(qemb_embedding_bag_read_weight(bag, 0, 0, 1, before));
+    OK(qemb_batch_create(ctx, &batch));
+    OK(qemb_buffer_create(ctx, 64, &buffer));
+    OK(qemb_embedding_bag_read_weight(bag, 0, 0, 1, before));
     void *made[] = {ctx, bag, batch, buffer, NULL};
-    ok(qemb__enter(ctx, "test"));
+    OK(qemb__enter(ctx, "test"));
     cr_assert_eq(pthread_create(&thread, NULL, call_everything, made), 0);
     cr_assert_eq(pthread_join(thread, NULL), 0);
     qemb__leave(ctx);
     cr_assert_eq((uintptr_t)made[4], 0, "call number %d was let in", (int)(uintptr_t)made[4] - 1);
-    ok(qemb_embedding_bag_read_weight(bag, 0, 0, 1, after));
+    OK(qemb_embedding_bag_read_weight(bag, 0, 0, 1, after));
     cr_assert_arr_eq(before, after, sizeof before);
     qemb_buffer_destroy(buffer);
     qemb_batch_destroy(batch);
@@ -245,19 +242,19 @@ Test(context, buffers, .description = "context: buffers start at zero, keep what
         qemb_device_report report;
         unsigned char bytes[301];
         unsigned char pattern[301];
-        ok(qemb_context_create(names[e], &ctx));
-        ok(qemb_context_report(ctx, &report));
-        ok(qemb_buffer_create(ctx, sizeof bytes, &buffer));
+        OK(qemb_context_create(names[e], &ctx));
+        OK(qemb_context_report(ctx, &report));
+        OK(qemb_buffer_create(ctx, sizeof bytes, &buffer));
         cr_assert_eq(qemb_buffer_bytes(buffer), sizeof bytes);
-        ok(qemb_buffer_read(buffer, 0, sizeof bytes, bytes));
+        OK(qemb_buffer_read(buffer, 0, sizeof bytes, bytes));
         for (size_t i = 0; i < sizeof bytes; i++) {
             cr_assert_eq(bytes[i], 0);
             pattern[i] = (unsigned char)(7 * i + 1);
         }
-        ok(qemb_buffer_write_async(buffer, 3, 100, pattern + 3));
-        ok(qemb_buffer_write(buffer, 103, 50, pattern + 103));
-        ok(qemb_buffer_read_async(buffer, 3, 150, bytes));
-        ok(qemb_context_finish(ctx));
+        OK(qemb_buffer_write_async(buffer, 3, 100, pattern + 3));
+        OK(qemb_buffer_write(buffer, 103, 50, pattern + 103));
+        OK(qemb_buffer_read_async(buffer, 3, 150, bytes));
+        OK(qemb_context_finish(ctx));
         cr_assert_arr_eq(bytes, pattern + 3, 150);
         cr_assert_eq(qemb_buffer_read(buffer, 300, 2, bytes), QEMB_ERR_SHAPE);
         cr_assert_eq(qemb_buffer_read(buffer, SIZE_MAX, 2, bytes), QEMB_ERR_SHAPE);
@@ -265,7 +262,7 @@ Test(context, buffers, .description = "context: buffers start at zero, keep what
         cr_assert_eq(qemb_buffer_write(buffer, 302, 0, bytes), QEMB_ERR_SHAPE);
         cr_assert_eq(qemb_buffer_write(buffer, 0, 1, NULL), QEMB_ERR_ARG);
         cr_assert_eq(qemb_buffer_read(buffer, 0, 1, NULL), QEMB_ERR_ARG);
-        ok(qemb_buffer_read(buffer, 301, 0, bytes));
+        OK(qemb_buffer_read(buffer, 301, 0, bytes));
         cr_assert_eq(qemb_buffer_create(ctx, (size_t)report.max_allocation_bytes + 1, &huge), QEMB_ERR_UNSUPPORTED);
         cr_assert_eq(qemb_buffer_create(ctx, SIZE_MAX, &huge), QEMB_ERR_UNSUPPORTED);
         cr_assert_null(huge);
@@ -282,7 +279,7 @@ Test(context, buffers, .description = "context: buffers start at zero, keep what
 
 Test(context, no_object, .description = "context: NULL for the context or a place of result, ARG and a sentence") {
     qemb_context *ctx = NULL;
-    ok(qemb_context_create("reference", &ctx));
+    OK(qemb_context_create("reference", &ctx));
     cr_assert_eq(qemb_context_finish(NULL), QEMB_ERR_ARG);
     cr_assert(strstr(qemb_last_error(), "context_finish"));
     cr_assert_eq(qemb_context_report(ctx, NULL), QEMB_ERR_ARG);
@@ -291,7 +288,7 @@ Test(context, no_object, .description = "context: NULL for the context or a plac
     cr_assert_str_eq(qemb_context_build_log(NULL), "");
     cr_assert_str_eq(qemb_context_build_log(ctx), "");
     double gbps = 0.0;
-    ok(qemb_context_copy_bandwidth(ctx, 1 << 20, &gbps));
+    OK(qemb_context_copy_bandwidth(ctx, 1 << 20, &gbps));
     cr_assert_gt(gbps, 0.0);
     qemb_context_destroy(ctx);
 }

@@ -17,8 +17,8 @@
 #include "base/rng.h"
 #include "opencl/opencl.h"
 #include "support_files.h"
+#include "support_ok.h"
 
-#define OK(call) cr_assert_eq((call), QEMB_OK, "%s: %s", #call, qemb_last_error())
 #define BAD(want, call)                                                                                                                    \
     do {                                                                                                                                   \
         const qemb_status st_ = (call);                                                                                                    \

@@ -2,13 +2,10 @@
 #include <criterion/criterion.h>
 
 #include "support_bag.h"
+#include "support_ok.h"
 
 static const bag_engine engines[] = {{"reference", "reference", NULL, NULL, NULL}, {"PoCL pthread", "pthread", NULL, NULL, NULL}};
 enum { NUM_ENGINES = sizeof engines / sizeof *engines, ROWS = 9, DIM = 5 };
-
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
 
 /* ---- constructors ----------------------------------------------------------------------------------------------------------- */
 
@@ -93,8 +90,8 @@ Test(embedding_bag, refused_weights,
     qemb_embedding *embedding = NULL;
     qemb_buffer *small = NULL;
     qemb_buffer *foreign = NULL;
-    ok(qemb_buffer_create(ctx, ROWS * DIM * sizeof(float) - 1, &small));
-    ok(qemb_buffer_create(other, ROWS * DIM * sizeof(float), &foreign));
+    OK(qemb_buffer_create(ctx, ROWS * DIM * sizeof(float) - 1, &small));
+    OK(qemb_buffer_create(other, ROWS * DIM * sizeof(float), &foreign));
     const qemb_embedding_bag_desc good = {SIZE, Q8};
     qemb_embedding_bag_desc d = good;
     d.weight_buffer = small;
@@ -159,12 +156,12 @@ Test(embedding_bag, initial_weight,
         float *w = malloc((size_t)MANY * WIDE * sizeof *w);
         double sum = 0.0;
         double squares = 0.0;
-        ok(qemb_embedding_bag_create(
+        OK(qemb_embedding_bag_create(
             ctx,
             &(qemb_embedding_bag_desc){
                 .num_embeddings = MANY, .embedding_dim = WIDE, Q8, .has_padding_idx = true, .padding_idx = -2, .seed = 11},
             &bag));
-        ok(qemb_embedding_bag_read_weight(bag, 0, 0, MANY, w));
+        OK(qemb_embedding_bag_read_weight(bag, 0, 0, MANY, w));
         for (int i = 0; i < MANY * WIDE; i++) {
             sum += (double)w[i];
             squares += (double)w[i] * (double)w[i];
@@ -193,17 +190,17 @@ Test(embedding_bag, given_weight,
         for (int i = 0; i < ROWS * DIM; i++) {
             w[i] = (float)i + 0.25f;
         }
-        ok(qemb_embedding_bag_create(ctx,
+        OK(qemb_embedding_bag_create(ctx,
                                      &(qemb_embedding_bag_desc){SIZE, .qconfig = qemb_qconfig_4bit(), .has_padding_idx = true,
                                                                 .padding_idx = -1, .weight = w, .has_max_norm = true, .max_norm = 1e9f,
                                                                 .norm_type = 3.0f, .name = "movies", .include_last_offset = true},
                                      &bag));
-        ok(qemb_embedding_bag_read_weight(bag, 0, 0, ROWS, got));
+        OK(qemb_embedding_bag_read_weight(bag, 0, 0, ROWS, got));
         cr_assert_arr_eq(w, got, sizeof w);
-        ok(qemb_embedding_bag_info(bag, &info));
+        OK(qemb_embedding_bag_info(bag, &info));
         cr_assert(info.num_tables == 1 && info.num_features == 1 && info.output_dim == DIM && info.pooled && info.forwards == 0);
         cr_assert(info.options.mode == QEMB_MODE_MEAN && info.options.include_last_offset && !info.options.sparse);
-        ok(qemb_embedding_bag_table(bag, 0, &table));
+        OK(qemb_embedding_bag_table(bag, 0, &table));
         cr_assert(table.num_embeddings == ROWS && table.embedding_dim == DIM && table.has_padding_idx && table.padding_idx == ROWS - 1);
         cr_assert(table.has_max_norm && table.norm_type == 3.0f && table.qconfig.quant_max == 15);
         cr_assert_str_eq(table.name, "movies");
@@ -222,11 +219,11 @@ Test(embedding_bag, rows,
         qemb_embedding_bag *bag = NULL;
         float w[ROWS * DIM] = {0};
         float got[ROWS * DIM];
-        ok(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){SIZE, Q8, .weight = some_weight}, &bag));
+        OK(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){SIZE, Q8, .weight = some_weight}, &bag));
         for (int i = 0; i < 2 * DIM; i++) {
             w[i] = 7.0f + (float)i;
         }
-        ok(qemb_embedding_bag_write_weight(bag, 0, 3, 2, w));
+        OK(qemb_embedding_bag_write_weight(bag, 0, 3, 2, w));
         const int64_t bad[][2] = {{-1, 1}, {0, ROWS + 1}, {ROWS, 1}, {3, -1}, {INT64_MAX, 1}, {1, INT64_MAX}};
         for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
             cr_assert_eq(qemb_embedding_bag_write_weight(bag, 0, bad[k][0], bad[k][1], w), QEMB_ERR_INDEX);
@@ -240,8 +237,8 @@ Test(embedding_bag, rows,
         cr_assert_eq(qemb_embedding_bag_read_weight(bag, 0, 0, 1, NULL), QEMB_ERR_ARG);
         cr_assert_eq(qemb_embedding_bag_set_observer(bag, 1, true), QEMB_ERR_INDEX);
         cr_assert_eq(qemb_embedding_bag_set_fake_quant(bag, -2, true), QEMB_ERR_INDEX);
-        ok(qemb_embedding_bag_write_weight(bag, 0, ROWS, 0, NULL));
-        ok(qemb_embedding_bag_read_weight(bag, 0, 0, ROWS, got));
+        OK(qemb_embedding_bag_write_weight(bag, 0, ROWS, 0, NULL));
+        OK(qemb_embedding_bag_read_weight(bag, 0, 0, ROWS, got));
         for (int i = 0; i < ROWS * DIM; i++) {
             const bool written = i >= 3 * DIM && i < 5 * DIM;
             cr_assert_float_eq(got[i], written ? w[i - 3 * DIM] : some_weight[i], 0.0);
@@ -266,27 +263,27 @@ Test(embedding_bag, shared_weights,
         float got[DIM];
         float scale = 0.0f;
         const qemb_qconfig two_bits = qemb_qconfig_2bit();
-        ok(qemb_embedding_bag_create(ctx,
+        OK(qemb_embedding_bag_create(ctx,
                                      &(qemb_embedding_bag_desc){SIZE, .qconfig = qemb_qconfig_float(), .mode = QEMB_MODE_SUM,
                                                                 .sparse = true, .has_padding_idx = true, .padding_idx = 2},
                                      &plain));
-        ok(qemb_embedding_bag_from_float(plain, &two_bits, &qat));
-        ok(qemb_embedding_bag_to_float(qat, &back));
-        ok(qemb_embedding_bag_write_weight(plain, 0, 4, 1, row)); /* through the source, seen by all */
-        ok(qemb_embedding_bag_info(qat, &info));
+        OK(qemb_embedding_bag_from_float(plain, &two_bits, &qat));
+        OK(qemb_embedding_bag_to_float(qat, &back));
+        OK(qemb_embedding_bag_write_weight(plain, 0, 4, 1, row)); /* through the source, seen by all */
+        OK(qemb_embedding_bag_info(qat, &info));
         cr_assert(info.options.sparse && info.options.mode == QEMB_MODE_SUM);
-        ok(qemb_batch_create(ctx, &batch));
-        ok(qemb_buffer_create(ctx, sizeof got, &out));
+        OK(qemb_batch_create(ctx, &batch));
+        OK(qemb_buffer_create(ctx, sizeof got, &out));
         const qemb_input input = {.indices = id, .num_indices = 1, .indices_dtype = QEMB_INT32, .columns = 1};
-        ok(qemb_embedding_bag_read_observer(qat, 0, 4, 1, &(qemb_observer_rows){.min_val = got, .scale = &scale}));
+        OK(qemb_embedding_bag_read_observer(qat, 0, 4, 1, &(qemb_observer_rows){.min_val = got, .scale = &scale}));
         cr_assert(isnan(got[0]) && scale == 1.0f, "never observed");
-        ok(qemb_batch_set(batch, back, &input));
-        ok(qemb_embedding_bag_forward(back, batch, out));
-        ok(qemb_buffer_read(out, 0, sizeof got, got));
+        OK(qemb_batch_set(batch, back, &input));
+        OK(qemb_embedding_bag_forward(back, batch, out));
+        OK(qemb_buffer_read(out, 0, sizeof got, got));
         cr_assert_arr_eq(got, row, sizeof row);
-        ok(qemb_batch_set(batch, qat, &input));
-        ok(qemb_embedding_bag_forward(qat, batch, out));
-        ok(qemb_buffer_read(out, 0, sizeof got, got));
+        OK(qemb_batch_set(batch, qat, &input));
+        OK(qemb_embedding_bag_forward(qat, batch, out));
+        OK(qemb_buffer_read(out, 0, sizeof got, got));
         for (int c = 0; c < DIM; c++) { /* 4 levels from 0.1 to 1.1 */
             cr_assert_float_eq(got[c], 0.1f + (float)(c < 2 ? 0 : c == 2 ? 1 : c - 1) / 3.0f, 1e-6, "column %d: %g", c, (double)got[c]);
         }
@@ -315,12 +312,12 @@ Test(embedding_bag, never_observed,
         float high[ROWS];
         float got[DIM];
         float row[DIM] = {-9.0f, 0.4f, 0.6f, 2.0f, 300.0f};
-        ok(qemb_embedding_create(ctx, &(qemb_embedding_desc){SIZE, .qconfig = {.quant_max = 255, .observer_off = true}}, &embedding));
+        OK(qemb_embedding_create(ctx, &(qemb_embedding_desc){SIZE, .qconfig = {.quant_max = 255, .observer_off = true}}, &embedding));
         qemb_embedding_bag *bag = qemb_embedding_as_bag(embedding);
-        ok(qemb_batch_create(ctx, &batch));
-        ok(qemb_buffer_create(ctx, sizeof got, &out));
-        ok(qemb_embedding_bag_write_weight(bag, 0, 4, 1, row));
-        ok(qemb_batch_set(batch, bag, &(qemb_input){.indices = id, .num_indices = 1, .indices_dtype = QEMB_INT32}));
+        OK(qemb_batch_create(ctx, &batch));
+        OK(qemb_buffer_create(ctx, sizeof got, &out));
+        OK(qemb_embedding_bag_write_weight(bag, 0, 4, 1, row));
+        OK(qemb_batch_set(batch, bag, &(qemb_input){.indices = id, .num_indices = 1, .indices_dtype = QEMB_INT32}));
         cr_assert_eq(qemb_embedding_forward(embedding, batch, out), QEMB_ERR_STATE);
         for (int r = 0; r < ROWS; r++) {
             low[r] = 0.0f;
@@ -328,9 +325,9 @@ Test(embedding_bag, never_observed,
         }
         cr_assert_eq(qemb_embedding_bag_write_observer(bag, 0, 0, ROWS, high, low), QEMB_ERR_RANGE);
         cr_assert_eq(qemb_embedding_forward(embedding, batch, out), QEMB_ERR_STATE);
-        ok(qemb_embedding_bag_write_observer(bag, 0, 0, ROWS, low, high));
-        ok(qemb_embedding_forward(embedding, batch, out));
-        ok(qemb_buffer_read(out, 0, sizeof got, got));
+        OK(qemb_embedding_bag_write_observer(bag, 0, 0, ROWS, low, high));
+        OK(qemb_embedding_forward(embedding, batch, out));
+        OK(qemb_buffer_read(out, 0, sizeof got, got));
         static const float want[DIM] = {0.0f, 0.0f, 1.0f, 2.0f, 255.0f};
         for (int c = 0; c < DIM; c++) {
             cr_assert_float_eq(got[c], want[c], 0.0, "%s column %d: %g", engines[e].label, c, (double)got[c]);
@@ -352,16 +349,16 @@ Test(embedding_bag, embedding_input, .description = "embedding_bag: an embedding
         qemb_buffer *out = NULL;
         float w[ROWS * DIM];
         float got[2 * DIM];
-        ok(qemb_embedding_create(
+        OK(qemb_embedding_create(
             ctx,
             &(qemb_embedding_desc){SIZE, .qconfig = qemb_qconfig_float(), .has_padding_idx = true, .padding_idx = 2, .weight = some_weight},
             &embedding));
         for (int i = 0; i < ROWS * DIM; i++) {
             w[i] = (float)(i + 1);
         }
-        ok(qemb_embedding_bag_write_weight(qemb_embedding_as_bag(embedding), 0, 0, ROWS, w));
-        ok(qemb_batch_create(ctx, &batch));
-        ok(qemb_buffer_create(ctx, sizeof got, &out));
+        OK(qemb_embedding_bag_write_weight(qemb_embedding_as_bag(embedding), 0, 0, ROWS, w));
+        OK(qemb_batch_create(ctx, &batch));
+        OK(qemb_buffer_create(ctx, sizeof got, &out));
         const qemb_input good = {.indices = ids, .num_indices = 2, .indices_dtype = QEMB_INT32};
         qemb_input bad = good;
         bad.offsets = ids;
@@ -371,9 +368,9 @@ Test(embedding_bag, embedding_input, .description = "embedding_bag: an embedding
         bad.per_sample_weights = psw;
         bad.num_per_sample_weights = 2;
         cr_assert_eq(qemb_batch_set(batch, qemb_embedding_as_bag(embedding), &bad), QEMB_ERR_UNSUPPORTED);
-        ok(qemb_batch_set(batch, qemb_embedding_as_bag(embedding), &good));
-        ok(qemb_embedding_forward(embedding, batch, out));
-        ok(qemb_buffer_read(out, 0, sizeof got, got));
+        OK(qemb_batch_set(batch, qemb_embedding_as_bag(embedding), &good));
+        OK(qemb_embedding_forward(embedding, batch, out));
+        OK(qemb_buffer_read(out, 0, sizeof got, got));
         cr_assert_arr_eq(got, w + 2 * DIM, DIM * sizeof(float));
         cr_assert_arr_eq(got + DIM, w + 4 * DIM, DIM * sizeof(float));
         cr_assert_null(qemb_embedding_as_bag(NULL));

@@ -5,17 +5,7 @@
 #include <math.h>
 
 #include "support_bag.h"
-
-static const bag_engine engines[] = {
-    {"reference", "reference", NULL, NULL, NULL},
-    {"PoCL pthread", "pthread", NULL, NULL, NULL},
-    {"PoCL pthread, GPU kernels", "pthread", "gpu", NULL, NULL},
-};
-enum { NUM_ENGINES = sizeof engines / sizeof *engines };
-
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
+#include "support_ok.h"
 
 static float from_bits(uint32_t bits) {
     float x;
@@ -36,14 +26,14 @@ static void look_up_all(const bag_engine *engine, const qemb_embedding_desc *des
     for (int64_t r = 0; r < rows; r++) {
         ids[r] = r;
     }
-    ok(qemb_embedding_create(ctx, desc, &embedding));
-    ok(qemb_batch_create(ctx, &batch));
-    ok(qemb_buffer_create(ctx, bytes, &out));
-    ok(qemb_batch_set(batch, qemb_embedding_as_bag(embedding),
+    OK(qemb_embedding_create(ctx, desc, &embedding));
+    OK(qemb_batch_create(ctx, &batch));
+    OK(qemb_buffer_create(ctx, bytes, &out));
+    OK(qemb_batch_set(batch, qemb_embedding_as_bag(embedding),
                       &(qemb_input){.indices = ids, .num_indices = rows, .indices_dtype = QEMB_INT64}));
-    ok(qemb_embedding_forward(embedding, batch, out));
-    ok(qemb_buffer_read(out, 0, bytes, values));
-    ok(qemb_embedding_bag_read_observer(qemb_embedding_as_bag(embedding), 0, 0, rows,
+    OK(qemb_embedding_forward(embedding, batch, out));
+    OK(qemb_buffer_read(out, 0, bytes, values));
+    OK(qemb_embedding_bag_read_observer(qemb_embedding_as_bag(embedding), 0, 0, rows,
                                         &(qemb_observer_rows){observer, observer + rows, observer + 2 * rows, observer + 3 * rows}));
     free(ids);
     qemb_buffer_destroy(out);
@@ -77,16 +67,16 @@ Test(fake_quant, golden_vectors, .description = "fake_quant: PyTorch's golden ro
     for (int i = 0; i < 16; i++) {
         weight[i] = from_bits(golden_weight[i]);
     }
-    for (int e = 0; e < NUM_ENGINES; e++) {
+    for (int e = 0; e < BAG_FAMILIES; e++) {
         for (int g = 0; g < 2; g++) {
             float values[16];
             float observer[16];
-            look_up_all(&engines[e],
+            look_up_all(&bag_families[e],
                         &(qemb_embedding_desc){
                             .num_embeddings = 4, .embedding_dim = 4, .qconfig = {.quant_max = golden[g].quant_max}, .weight = weight},
                         values, observer);
             for (int i = 0; i < 16; i++) {
-                cr_assert(values[i] == from_bits(golden[g].value[i]), "%s, %d bits, element %d: %a", engines[e].label, g ? 4 : 8, i,
+                cr_assert(values[i] == from_bits(golden[g].value[i]), "%s, %d bits, element %d: %a", bag_families[e].label, g ? 4 : 8, i,
                           (double)values[i]);
             }
             for (int r = 0; r < 4; r++) {
@@ -101,14 +91,14 @@ Test(fake_quant, golden_vectors, .description = "fake_quant: PyTorch's golden ro
 Test(fake_quant, near_a_tie,
      .description = "fake_quant: a value that only its tiny zero point takes off the middle of two floats, PyTorch's bits") {
     const float low = -0x1.bfbfcp+64f, high = 0x1.f0f0fp+113f, weight[4] = {low, high, low, high};
-    for (int e = 0; e < NUM_ENGINES; e++) {
+    for (int e = 0; e < BAG_FAMILIES; e++) {
         float values[4];
         float observer[4];
-        look_up_all(&engines[e],
+        look_up_all(&bag_families[e],
                     &(qemb_embedding_desc){.num_embeddings = 1, .embedding_dim = 4, .qconfig = {.quant_max = 15}, .weight = weight}, values,
                     observer);
         for (int i = 0; i < 4; i++) {
-            cr_assert(values[i] == (i % 2 ? 0x1.f0f0eep+113f : low), "%s, element %d: %a", engines[e].label, i, (double)values[i]);
+            cr_assert(values[i] == (i % 2 ? 0x1.f0f0eep+113f : low), "%s, element %d: %a", bag_families[e].label, i, (double)values[i]);
         }
     }
 }
@@ -146,28 +136,28 @@ Test(fake_quant, outside_the_range,
     static const float low = 0.0f;
     static const float high = 255.0f;
     static const int32_t id = 0;
-    for (int e = 0; e < NUM_ENGINES * 2; e++) {
-        qemb_context *ctx = bag_context(&engines[e / 2]);
+    for (int e = 0; e < BAG_FAMILIES * 2; e++) {
+        qemb_context *ctx = bag_context(&bag_families[e / 2]);
         qemb_embedding *embedding = NULL;
         qemb_batch *batch = NULL;
         qemb_buffer *out = NULL;
         float got[DIM];
-        ok(qemb_embedding_create(
+        OK(qemb_embedding_create(
             ctx,
             &(qemb_embedding_desc){.num_embeddings = 1,
                                    .embedding_dim = DIM,
                                    .weight = row,
                                    .qconfig = {.quant_max = 255, .observer_off = true, .arithmetic = (qemb_arithmetic)(e % 2)}},
             &embedding));
-        ok(qemb_embedding_bag_write_observer(qemb_embedding_as_bag(embedding), 0, 0, 1, &low, &high));
-        ok(qemb_batch_create(ctx, &batch));
-        ok(qemb_buffer_create(ctx, sizeof got, &out));
-        ok(qemb_batch_set(batch, qemb_embedding_as_bag(embedding),
+        OK(qemb_embedding_bag_write_observer(qemb_embedding_as_bag(embedding), 0, 0, 1, &low, &high));
+        OK(qemb_batch_create(ctx, &batch));
+        OK(qemb_buffer_create(ctx, sizeof got, &out));
+        OK(qemb_batch_set(batch, qemb_embedding_as_bag(embedding),
                           &(qemb_input){.indices = &id, .num_indices = 1, .indices_dtype = QEMB_INT32}));
-        ok(qemb_embedding_forward(embedding, batch, out));
-        ok(qemb_buffer_read(out, 0, sizeof got, got));
+        OK(qemb_embedding_forward(embedding, batch, out));
+        OK(qemb_buffer_read(out, 0, sizeof got, got));
         for (int c = 0; c < DIM; c++) {
-            cr_assert(got[c] == want[c] || (isnan(got[c]) && isnan(want[c])), "%s: %g gives %g, want %g", engines[e / 2].label,
+            cr_assert(got[c] == want[c] || (isnan(got[c]) && isnan(want[c])), "%s: %g gives %g, want %g", bag_families[e / 2].label,
                       (double)row[c], (double)got[c], (double)want[c]);
         }
         qemb_buffer_destroy(out);
@@ -180,14 +170,14 @@ Test(fake_quant, outside_the_range,
 Test(fake_quant, observed_nan,
      .description = "fake_quant: a row that holds NaN or infinity when observed is a row of NaN and is counted; others are not touched") {
     static const float rows[4][3] = {{1.0f, NAN, 2.0f}, {INFINITY, 1.0f, 2.0f}, {0.0f, -INFINITY, 5.0f}, {0.0f, 1.0f, 255.0f}};
-    for (int e = 0; e < NUM_ENGINES; e++) {
+    for (int e = 0; e < BAG_FAMILIES; e++) {
         float values[12];
         float observer[16];
-        look_up_all(&engines[e],
+        look_up_all(&bag_families[e],
                     &(qemb_embedding_desc){.num_embeddings = 4, .embedding_dim = 3, .qconfig = qemb_qconfig_8bit(), .weight = &rows[0][0]},
                     values, observer);
         for (int i = 0; i < 9; i++) {
-            cr_assert(isnan(values[i]), "%s: element %d is %g", engines[e].label, i, (double)values[i]);
+            cr_assert(isnan(values[i]), "%s: element %d is %g", bag_families[e].label, i, (double)values[i]);
         }
         for (int i = 0; i < 3; i++) {
             cr_assert_float_eq(values[9 + i], rows[3][i], 0.0);

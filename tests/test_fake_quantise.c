@@ -3,8 +3,7 @@
 #include <string.h>
 
 #include "support_bag.h"
-
-#define OK(call) cr_assert_eq((call), QEMB_OK, "%s: %s", #call, qemb_last_error())
+#include "support_ok.h"
 
 enum { E = 97 };
 

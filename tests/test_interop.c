@@ -6,10 +6,10 @@
 #include <time.h>
 
 #include "scoreboard.h"
+#include "support_ok.h"
 
 enum { E = 131, D = 20, B = 23, L = 7, N = B * L, WEIGHT_AT = 3, INDEX_AT = 5, OUT_AT = 7 };
 
-#define OK(call) cr_assert_eq((call), QEMB_OK, "%s: %s", #call, qemb_last_error())
 #define CL(call) cr_assert_eq((call), CL_SUCCESS, "%s", #call)
 
 static int64_t refusals;

@@ -9,10 +9,9 @@
 
 #include "ops/row_pack.h"
 #include "support_files.h"
+#include "support_ok.h"
 
 TestSuite(io_convert, .init = support_folder_create, .fini = support_folder_remove);
-
-#define OK(call) cr_assert((call) == QEMB_OK, "%s", qemb_last_error())
 
 static qemb_status convert(qemb_context *ctx, const char *from, const qemb_convert_desc *desc, const char *to) {
     qemb_safetensors *file = NULL;

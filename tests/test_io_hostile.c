@@ -14,6 +14,7 @@
 #include "scoreboard.h"
 #include "support_files.h"
 #include "support_time.h"
+#include "support_ok.h"
 
 TestSuite(io_hostile, .init = support_folder_create, .fini = support_folder_remove);
 
@@ -32,10 +33,6 @@ typedef struct scene {
     int64_t most_memory;
 } scene;
 
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
-
 static void train(scene *s) {
     static const int64_t ids[] = {0, 4, 2, 6, 2}, offsets[] = {0, 3};
     float grad[2 * DIM];
@@ -44,13 +41,13 @@ static void train(scene *s) {
     for (int i = 0; i < 2 * DIM; i++) {
         grad[i] = (float)(i + 1) / 8.0f;
     }
-    ok(qemb_batch_create(s->ctx, &batch));
-    ok(qemb_buffer_create(s->ctx, sizeof grad, &out));
-    ok(qemb_batch_set(batch, s->bag,
+    OK(qemb_batch_create(s->ctx, &batch));
+    OK(qemb_buffer_create(s->ctx, sizeof grad, &out));
+    OK(qemb_batch_set(batch, s->bag,
                       &(qemb_input){.indices = ids, .num_indices = 5, .indices_dtype = QEMB_INT64, .offsets = offsets, .num_offsets = 2}));
-    ok(qemb_embedding_bag_forward(s->bag, batch, out));
-    ok(qemb_buffer_write(out, 0, sizeof grad, grad));
-    ok(qemb_embedding_bag_step(s->bag, batch, out, s->optimizer));
+    OK(qemb_embedding_bag_forward(s->bag, batch, out));
+    OK(qemb_buffer_write(out, 0, sizeof grad, grad));
+    OK(qemb_embedding_bag_step(s->bag, batch, out, s->optimizer));
     qemb_buffer_destroy(out);
     qemb_batch_destroy(batch);
 }
@@ -58,21 +55,21 @@ static void train(scene *s) {
 static void open_scene(scene *s, bool all) {
     qemb_saver *saver = NULL;
     const char *path = support_path("good");
-    ok(qemb_context_create("reference", &s->ctx));
-    ok(qemb_embedding_bag_create(
+    OK(qemb_context_create("reference", &s->ctx));
+    OK(qemb_embedding_bag_create(
         s->ctx, &(qemb_embedding_bag_desc){.num_embeddings = ROWS, .embedding_dim = DIM, .qconfig = qemb_qconfig_8bit(), .seed = 3},
         &s->bag));
-    ok(qemb_optimizer_create(s->ctx, s->bag, &(qemb_optimizer_desc){.kind = QEMB_ADAM, .lr = 0.125}, &s->optimizer));
+    OK(qemb_optimizer_create(s->ctx, s->bag, &(qemb_optimizer_desc){.kind = QEMB_ADAM, .lr = 0.125}, &s->optimizer));
     train(s);
-    ok(qemb_packed_create(s->bag, NULL, &s->packed));
-    ok(qemb_embedding_bag_read_weight(s->bag, 0, 0, ROWS, s->before));
-    ok(qemb_saver_create(&saver));
-    ok(qemb_saver_add_module(saver, "m.", s->bag));
+    OK(qemb_packed_create(s->bag, NULL, &s->packed));
+    OK(qemb_embedding_bag_read_weight(s->bag, 0, 0, ROWS, s->before));
+    OK(qemb_saver_create(&saver));
+    OK(qemb_saver_add_module(saver, "m.", s->bag));
     if (all) {
-        ok(qemb_saver_add_optimizer(saver, "o.", s->optimizer));
-        ok(qemb_saver_add_packed(saver, "p.", s->packed));
+        OK(qemb_saver_add_optimizer(saver, "o.", s->optimizer));
+        OK(qemb_saver_add_packed(saver, "p.", s->packed));
     }
-    ok(qemb_saver_write(saver, path));
+    OK(qemb_saver_write(saver, path));
     qemb_saver_destroy(saver);
     s->bytes = support_read(path, &s->count);
     cr_assert(s->bytes && s->count < ROOM);
@@ -104,7 +101,7 @@ static qemb_status load_all(scene *s, const char *path, bool *changed) {
         st = st == QEMB_OK ? qemb_load_packed(s->ctx, file, "p.", QEMB_LOAD_VERIFY, &packed) : st;
         char says[300];
         (void)snprintf(says, sizeof says, "%s", qemb_last_error());
-        ok(qemb_embedding_bag_read_weight(s->bag, 0, 0, ROWS, after));
+        OK(qemb_embedding_bag_read_weight(s->bag, 0, 0, ROWS, after));
         *changed = module != QEMB_OK && memcmp(after, s->before, sizeof after) != 0;
         qemb_packed_destroy(packed);
         st = st != QEMB_OK && !says[0] ? QEMB_ERR_STATE + 1000 : st; /* a refusal without a sentence is of no class */
@@ -143,7 +140,7 @@ static void judge(scene *s, const char *what, const char *from, size_t length, c
         s->wrong++;
         cr_expect(false, "%s at byte %zu, %.*s -> %s: %s (%s)%s, %.3f s, %lld bytes kept", what, at, (int)(length < 40 ? length : 40), from,
                   to, qemb_status_name(st), qemb_last_error(), changed ? ", the table changed" : "", taken, (long long)kept);
-        ok(qemb_embedding_bag_write_weight(s->bag, 0, 0, ROWS, s->before));
+        OK(qemb_embedding_bag_write_weight(s->bag, 0, 0, ROWS, s->before));
     }
 }
 
@@ -216,7 +213,7 @@ Test(io_hostile, every_field_of_a_saved_training_with_every_bad_value_is_refused
     cr_assert_geq(s.files, 500);
     cr_assert_eq(s.wrong, 0);
     bool changed = false;
-    ok(load_all(&s, support_path("good"), &changed)); /* and the good file still loads */
+    OK(load_all(&s, support_path("good"), &changed)); /* and the good file still loads */
     close_scene(&s);
 }
 

@@ -19,10 +19,9 @@
 #include "scoreboard.h"
 #include "support_files.h"
 #include "support_time.h"
+#include "support_ok.h"
 
 TestSuite(io_packed, .init = support_folder_create, .fini = support_folder_remove);
-
-#define OK(call) cr_assert((call) == QEMB_OK, "%s", qemb_last_error())
 
 enum { TABLES = 3, BAGS = 5, LOOKUPS = 7 };
 static const int64_t rows_of[TABLES] = {31, 13, 53};

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OK(call) cr_assert((call) == QEMB_OK, "%s", qemb_last_error())
+#include "support_ok.h"
 
 enum { TABLES = 2, BAGS = 3, LOOKUPS = 4, STEPS = 5, MAX_OUT = 64 };
 

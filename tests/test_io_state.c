@@ -8,18 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ops/row_update.h"
 #include "support_files.h"
+#include "support_ok.h"
 
 TestSuite(io_state, .init = support_folder_create, .fini = support_folder_remove);
-
-#define OK(call) cr_assert((call) == QEMB_OK, "%s", qemb_last_error())
-
-static uint64_t next_random(uint64_t *state) {
-    *state += 0x9e3779b97f4a7c15u;
-    uint64_t z = (*state ^ *state >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
 
 /* ---- a training that can be stopped at any step ------------------------------------------------------------------------- */
 
@@ -116,12 +109,12 @@ static int64_t step(training *r, const plan *p, int64_t number, float *seen) {
     const int32_t n = p->tables * BAGS * LOOKUPS;
     for (int32_t i = 0; i < n; i++) {
         const int64_t rows = rows_of[i / (BAGS * LOOKUPS)];
-        indices[i] = (int32_t)(next_random(&random) % (uint64_t)(rows - rows / 3)); /* the last third is never looked up */
+        indices[i] = (int32_t)(op_random(&random) % (uint64_t)(rows - rows / 3)); /* the last third is never looked up */
     }
     OK(qemb_embedding_bag_info(r->bag, &info));
     const int64_t count = (p->embedding ? n : BAGS) * info.output_dim;
     for (int64_t i = 0; i < count; i++) {
-        grad[i] = (float)(int64_t)(next_random(&random) % 2001 - 1000) / 1000.0f;
+        grad[i] = (float)(int64_t)(op_random(&random) % 2001 - 1000) / 1000.0f;
     }
     const qemb_input input = {.indices = indices, .num_indices = n, .indices_dtype = QEMB_INT32, .columns = p->embedding ? 0 : LOOKUPS};
     OK(qemb_batch_set(r->batch, r->bag, &input));
@@ -209,6 +202,16 @@ static void go_on(const char *device, const plan *p, int64_t before, int64_t aft
     expect_same_file(p, support_path("c"), support_path("d"));
     end(&a);
     end(&b);
+}
+
+Test(io_state, every_kind_of_optimiser_is_among_those_that_are_saved_and_go_on) {
+    for (int64_t kind = 0; kind < OP_OPTIMIZERS; kind++) {
+        bool there = false;
+        for (int k = 0; k < PLANS; k++) {
+            there = there || (int64_t)plans[k].optimizer.kind == kind;
+        }
+        cr_expect(there, "optimiser %lld has no line in plans[]", (long long)kind);
+    }
 }
 
 Test(io_state, a_training_saved_at_any_step_goes_on_with_the_same_bits) {

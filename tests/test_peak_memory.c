@@ -9,6 +9,8 @@
 
 #include <qemb/qemb.h>
 
+#include "support_ok.h"
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define WATCHED 1
 #elif defined(__has_feature)
@@ -21,8 +23,6 @@
 #endif
 
 enum { ROWS = 1000003, DIM = 64, BAGS = 2039, BAG = 19, STEPS = 5 };
-
-#define OK(call) cr_assert_eq((call), QEMB_OK, "%s: %s", #call, qemb_last_error())
 
 /* Bytes behind a key of /proc/self/status. */
 static double status_bytes(const char *key) {

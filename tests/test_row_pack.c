@@ -9,8 +9,7 @@
 
 #include "ops/row_pack.h"
 #include "support_bag.h"
-
-#define OK(call) cr_assert((call) == QEMB_OK, "%s", qemb_last_error())
+#include "support_ok.h"
 
 static const bag_engine engines[] = {{"reference", "reference", NULL, NULL, NULL},
                                      {"CPU kernels", "opencl", "cpu", NULL, NULL},

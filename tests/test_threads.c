@@ -12,6 +12,7 @@
 #include <qemb/qemb.h>
 
 #include "scoreboard.h"
+#include "support_ok.h"
 
 enum { E = 397, D = 37, B = 5, N = 613, THREADS = 4, CALLS = 18, ENOUGH = 100, MOST_SECONDS = 20 };
 
@@ -42,24 +43,20 @@ static void input_of(qemb_input *in, int64_t *ids) {
     *in = (qemb_input){.indices = ids, .num_indices = N, .indices_dtype = QEMB_INT64, .offsets = offsets, .num_offsets = B};
 }
 
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s", qemb_last_error());
-}
-
 static void open_shared(shared *s, const char *device) {
     unsigned seed = 3;
     for (int i = 0; i < E * D; i++) {
         seed = seed * 1664525u + 1013904223u;
         s->weight[i] = (float)(seed >> 8) * 0x1p-22f - 2.0f;
     }
-    ok(qemb_context_create(device, &s->ctx));
-    ok(qemb_embedding_bag_create(
+    OK(qemb_context_create(device, &s->ctx));
+    OK(qemb_embedding_bag_create(
         s->ctx,
         &(qemb_embedding_bag_desc){
             .num_embeddings = E, .embedding_dim = D, .weight = s->weight, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit()},
         &s->bag));
-    ok(qemb_optimizer_create(s->ctx, s->bag, &(qemb_optimizer_desc){.kind = QEMB_ADAGRAD}, &s->optimizer));
-    ok(qemb_packed_create(s->bag, &(qemb_packed_desc){.format = {.bits = 4}}, &s->packed));
+    OK(qemb_optimizer_create(s->ctx, s->bag, &(qemb_optimizer_desc){.kind = QEMB_ADAGRAD}, &s->optimizer));
+    OK(qemb_packed_create(s->bag, &(qemb_packed_desc){.format = {.bits = 4}}, &s->packed));
 }
 
 static void open_own(own *o, shared *s, unsigned seed) {
@@ -67,11 +64,11 @@ static void open_own(own *o, shared *s, unsigned seed) {
     int64_t ids[N];
     input_of(&in, ids);
     *o = (own){.s = s, .seed = seed};
-    ok(qemb_batch_create(s->ctx, &o->batch));
-    ok(qemb_batch_create(s->ctx, &o->packed_batch));
-    ok(qemb_buffer_create(s->ctx, sizeof s->golden, &o->out));
-    ok(qemb_batch_set(o->batch, s->bag, &in));
-    ok(qemb_packed_batch_set(s->packed, o->packed_batch, &in));
+    OK(qemb_batch_create(s->ctx, &o->batch));
+    OK(qemb_batch_create(s->ctx, &o->packed_batch));
+    OK(qemb_buffer_create(s->ctx, sizeof s->golden, &o->out));
+    OK(qemb_batch_set(o->batch, s->bag, &in));
+    OK(qemb_packed_batch_set(s->packed, o->packed_batch, &in));
 }
 
 static void close_own(own *o) {
@@ -196,10 +193,10 @@ static void storm_on(const char *device, const char *label) {
     for (int k = 0; k < THREADS; k++) {
         open_own(&owns[k], &s, 17u + (unsigned)k);
     }
-    ok(qemb_embedding_bag_forward(s.bag, owns[0].batch, owns[0].out));
-    ok(qemb_buffer_read(owns[0].out, 0, sizeof s.golden, s.golden));
-    ok(qemb_packed_forward(s.packed, owns[0].packed_batch, owns[0].out, QEMB_FLOAT32));
-    ok(qemb_buffer_read(owns[0].out, 0, sizeof s.golden_packed, s.golden_packed));
+    OK(qemb_embedding_bag_forward(s.bag, owns[0].batch, owns[0].out));
+    OK(qemb_buffer_read(owns[0].out, 0, sizeof s.golden, s.golden));
+    OK(qemb_packed_forward(s.packed, owns[0].packed_batch, owns[0].out, QEMB_FLOAT32));
+    OK(qemb_buffer_read(owns[0].out, 0, sizeof s.golden_packed, s.golden_packed));
     s.forwards = 1;
     for (int k = 0; k < THREADS; k++) {
         cr_assert_eq(pthread_create(&threads[k], NULL, storm, &owns[k]), 0);
@@ -208,10 +205,10 @@ static void storm_on(const char *device, const char *label) {
         cr_assert_eq(pthread_join(threads[k], NULL), 0);
     }
     cr_assert_eq(s.wrong, 0, "%lld calls went wrong, first %s", (long long)s.wrong, s.first_wrong);
-    ok(qemb_embedding_bag_info(s.bag, &info));
+    OK(qemb_embedding_bag_info(s.bag, &info));
     cr_assert_eq(info.forwards, s.forwards, "%lld forwards counted, %lld made", (long long)info.forwards, (long long)s.forwards);
-    ok(qemb_embedding_bag_forward(s.bag, owns[1].batch, owns[1].out));
-    ok(qemb_buffer_read(owns[1].out, 0, sizeof values, values));
+    OK(qemb_embedding_bag_forward(s.bag, owns[1].batch, owns[1].out));
+    OK(qemb_buffer_read(owns[1].out, 0, sizeof values, values));
     cr_assert_arr_eq(values, s.golden, sizeof values);
     (void)printf("%s: %lld calls let in, %lld refused as BUSY\n", label, (long long)s.done, (long long)s.busy);
     scoreboard("R16", true, label, "%d threads on one context: %lld calls right, %lld BUSY, none corrupt", (int)THREADS, (long long)s.done,

@@ -8,10 +8,7 @@
 
 #include "opencl/tuning.h"
 #include "support_bag.h"
-
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
+#include "support_ok.h"
 
 static qemb__tuning *parsed(const char *text) {
     static qemb__tuning tuning;
@@ -101,7 +98,7 @@ Test(tuning, files, .description = "tuning: a file changes which variant runs an
     char what[3][80], text[600];
     bag_pocl_devices();
     qemb_context *ctx = bag_context(&engine);
-    ok(qemb_context_report(ctx, &report));
+    OK(qemb_context_report(ctx, &report));
     (void)snprintf(text, sizeof text, "qemb-tune 1\ndevice %.128s\n", report.device);
     qemb_context_destroy(ctx);
     op.D = 64;
@@ -143,12 +140,12 @@ Test(tuning, paths,
     cr_expect_not(qemb_tuning_path(NULL, path, sizeof path));
     qemb__tuning *tuning = NULL;
     (void)setenv("QEMB_TUNE", "/", 1);
-    ok(qemb__tuning_open("d", "none", true, &tuning));
+    OK(qemb__tuning_open("d", "none", true, &tuning));
     cr_assert_not_null(tuning);
     cr_expect_eq(tuning->count, 0);
     free(tuning);
     (void)setenv("QEMB_TUNE", "/nowhere/at/all", 1);
-    ok(qemb__tuning_open("d", "Portable Computing Language", true, &tuning));
+    OK(qemb__tuning_open("d", "Portable Computing Language", true, &tuning));
     cr_expect_geq(tuning->count, 1, "the table for known devices");
     free(tuning);
 }

@@ -10,6 +10,7 @@
 
 #include "opencl/pick.h"
 #include "support_bag.h"
+#include "support_ok.h"
 
 enum { TABLES = 3, BAGS = 7, LONGEST = 67, MAX_SEEN = 40000 };
 
@@ -38,10 +39,6 @@ typedef struct seen {
     int64_t count;
 } seen;
 
-static void ok(qemb_status st) {
-    cr_assert_eq(st, QEMB_OK, "%s: %s", qemb_status_name(st), qemb_last_error());
-}
-
 static uint64_t next(uint64_t *state) {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
     return *state >> 33;
@@ -55,7 +52,7 @@ static void see(seen *s, const float *values, int64_t count) {
 
 static void see_buffer(seen *s, qemb_buffer *buffer, int64_t count) {
     cr_assert_leq(s->count + count, MAX_SEEN);
-    ok(qemb_buffer_read(buffer, 0, (size_t)count * sizeof(float), s->value + s->count));
+    OK(qemb_buffer_read(buffer, 0, (size_t)count * sizeof(float), s->value + s->count));
     s->count += count;
 }
 
@@ -74,7 +71,7 @@ static qemb_embedding_bag *make_module(qemb_context *ctx, const scene *c) {
         q.arithmetic = c->arithmetic;
         tables[t] = (qemb_table_desc){.num_embeddings = c->rows[t], .embedding_dim = c->dim[t], .qconfig = q, .weight = weights[t]};
     }
-    ok(qemb_embedding_bag_collection_create(
+    OK(qemb_embedding_bag_collection_create(
         ctx, &(qemb_collection_desc){.tables = tables, .num_tables = tables_of(c), .options = {.mode = c->mode}}, &bag));
     for (int t = 0; t < tables_of(c); t++) {
         free(weights[t]);
@@ -118,12 +115,12 @@ static void look_at_tables(qemb_embedding_bag *bag, const scene *c, qemb_buffer 
     static float rows[128 * 512];
     for (int t = 0; t < tables_of(c); t++) {
         float low[128], high[128];
-        ok(qemb_embedding_bag_read_weight(bag, t, 0, c->rows[t], rows));
+        OK(qemb_embedding_bag_read_weight(bag, t, 0, c->rows[t], rows));
         see(s, rows, c->rows[t] * c->dim[t]);
-        ok(qemb_embedding_bag_read_observer(bag, t, 0, c->rows[t], &(qemb_observer_rows){.min_val = low, .max_val = high}));
+        OK(qemb_embedding_bag_read_observer(bag, t, 0, c->rows[t], &(qemb_observer_rows){.min_val = low, .max_val = high}));
         see(s, low, c->rows[t]);
         see(s, high, c->rows[t]);
-        ok(qemb_embedding_bag_fake_quantise(bag, t, 0, c->rows[t], values));
+        OK(qemb_embedding_bag_fake_quantise(bag, t, 0, c->rows[t], values));
         see_buffer(s, values, c->rows[t] * c->dim[t]);
     }
 }
@@ -134,10 +131,10 @@ static void serve(qemb_context *ctx, qemb_embedding_bag *bag, const lookups *in,
     for (int k = 0; k < 2; k++) {
         qemb_packed *packed = NULL;
         qemb_batch *batch = NULL;
-        ok(qemb_packed_create(bag, &(qemb_packed_desc){.format = {.bits = bits[k]}, .method = QEMB_PACK_MINMAX}, &packed));
-        ok(qemb_batch_create(ctx, &batch));
-        ok(qemb_packed_batch_set(packed, batch, &input));
-        ok(qemb_packed_forward(packed, batch, out, QEMB_FLOAT32));
+        OK(qemb_packed_create(bag, &(qemb_packed_desc){.format = {.bits = bits[k]}, .method = QEMB_PACK_MINMAX}, &packed));
+        OK(qemb_batch_create(ctx, &batch));
+        OK(qemb_packed_batch_set(packed, batch, &input));
+        OK(qemb_packed_forward(packed, batch, out, QEMB_FLOAT32));
         see_buffer(s, out, BAGS * (c->dim[0] + c->dim[1] + c->dim[2]));
         qemb_batch_destroy(batch);
         qemb_packed_destroy(packed);
@@ -154,22 +151,22 @@ static void play(qemb_context *ctx, const scene *c, seen *s, char what[QEMB__STE
     qemb_batch *batch = NULL;
     qemb_buffer *out = NULL, *grad = NULL, *values = NULL;
     s->count = 0;
-    ok(qemb_optimizer_create(ctx, bag, &(qemb_optimizer_desc){.kind = c->optimizer, .lr = 0.25}, &optimizer));
-    ok(qemb_batch_create(ctx, &batch));
-    ok(qemb_buffer_create(ctx, (size_t)(BAGS * columns) * sizeof(float), &out));
-    ok(qemb_buffer_create(ctx, (size_t)(BAGS * columns) * sizeof(float), &grad));
-    ok(qemb_buffer_create(ctx, 128 * 512 * sizeof(float), &values));
+    OK(qemb_optimizer_create(ctx, bag, &(qemb_optimizer_desc){.kind = c->optimizer, .lr = 0.25}, &optimizer));
+    OK(qemb_batch_create(ctx, &batch));
+    OK(qemb_buffer_create(ctx, (size_t)(BAGS * columns) * sizeof(float), &out));
+    OK(qemb_buffer_create(ctx, (size_t)(BAGS * columns) * sizeof(float), &grad));
+    OK(qemb_buffer_create(ctx, 128 * 512 * sizeof(float), &values));
     for (int64_t i = 0; i < BAGS * columns; i++) {
         ones[i] = (float)(i % 13) * 0.125f - 0.5f;
     }
-    ok(qemb_buffer_write(grad, 0, (size_t)(BAGS * columns) * sizeof(float), ones));
+    OK(qemb_buffer_write(grad, 0, (size_t)(BAGS * columns) * sizeof(float), ones));
     for (int step = 0; step < 2; step++) {
         fill(&in, c, (uint64_t)step + 1);
         qemb_input input = input_of(&in, c);
-        ok(qemb_batch_set(batch, bag, &input));
-        ok(qemb_embedding_bag_forward(bag, batch, out));
+        OK(qemb_batch_set(batch, bag, &input));
+        OK(qemb_embedding_bag_forward(bag, batch, out));
         see_buffer(s, out, BAGS * columns);
-        ok(qemb_embedding_bag_step(bag, batch, grad, optimizer));
+        OK(qemb_embedding_bag_step(bag, batch, grad, optimizer));
     }
     look_at_tables(bag, c, values, s);
     serve(ctx, bag, &in, c, out, s);
@@ -243,7 +240,7 @@ static void try_family(const char *family) {
         for (int level = 0; level < levels; level++) {
             (void)force_text(is_cpu, rank, level, force, sizeof force);
             for (int k = 0; k < NUM_SCENES && !(all && rank > 0 && levels == 1); k++) { /* one scene a later line, to spare the compiler */
-                ok(qemb_context_force_variant(ctx, force));
+                OK(qemb_context_force_variant(ctx, force));
                 all = true;
                 play(ctx, &scenes[k], &got, what);
                 expect_same(&got, &want[k], family, force, k);
@@ -294,7 +291,7 @@ Test(variants, list,
     const bag_engine engine = {"cpu", "pthread", "cpu", NULL, NULL};
     bag_pocl_devices();
     qemb_context *ctx = bag_context(&engine);
-    ok(qemb_context_variants(ctx, count_variant, counts));
+    OK(qemb_context_variants(ctx, count_variant, counts));
     for (int s = 0; s < QEMB__STEMS; s++) {
         cr_expect_geq(counts[s], 1, "%s", qemb__stem_text((qemb__stem)s));
     }
@@ -312,7 +309,7 @@ Test(variants, names, .description = "variants: words that are not in the list a
     qemb_context *ctx = bag_context(&engine);
     cr_expect_str_eq(qemb_context_variant(ctx, "bag_forward"), "", "before the first launch");
     cr_expect_str_eq(qemb_context_variant(ctx, "nothing"), "");
-    ok(qemb_context_force_variant(ctx, "bag_forward=single:ahead=9999:local=48,row_sort=buckets"));
+    OK(qemb_context_force_variant(ctx, "bag_forward=single:ahead=9999:local=48,row_sort=buckets"));
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         cr_expect_eq(qemb_context_force_variant(ctx, wrong[i]), QEMB_ERR_ARG, "%s", wrong[i]);
         cr_expect(strstr(qemb_last_error(), "variant \""), "%s: %s", wrong[i], qemb_last_error());
@@ -320,12 +317,12 @@ Test(variants, names, .description = "variants: words that are not in the list a
     play(ctx, &scenes[1], &got, what);
     cr_expect_str_eq(what[QEMB__ROW_SORT], "buckets");
     cr_expect_str_eq(qemb_context_variant(ctx, "bag_forward"), "single ahead=96 local=32", "the nearest that the knobs allow");
-    ok(qemb_context_force_variant(ctx, NULL));
+    OK(qemb_context_force_variant(ctx, NULL));
     play(ctx, &scenes[1], &got, what);
     cr_expect_str_eq(what[QEMB__BAG_FORWARD], "grouped");
     cr_expect_str_eq(what[QEMB__ROW_SORT], "alone");
     qemb_context_destroy(ctx);
-    ok(qemb_context_create("reference", &ctx));
+    OK(qemb_context_create("reference", &ctx));
     cr_expect_str_eq(qemb_context_variant(ctx, "bag_forward"), "plain");
     cr_expect_eq(qemb_context_force_variant(ctx, ""), QEMB_ERR_UNSUPPORTED);
     qemb_context_destroy(ctx);

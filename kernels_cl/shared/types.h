@@ -34,11 +34,11 @@ typedef uint64_t q_u64;
 #endif
 
 /* q_table.flags */
-#define Q_OBSERVER_ON   1 /* a forward observes the rows it reads */
-#define Q_FAKE_QUANT_ON 2 /* a forward fake-quantises; else it looks up float rows */
-#define Q_HAS_STATE     4 /* stored min and max exist: qparams come from state and row, else from the row alone */
-#define Q_HAS_NORM      8 /* max_norm, applied to what a lookup gives */
-#define Q_CLIPS_WEIGHT 16 /* max_norm of a float table: a forward clips the looked-up rows themselves first */
+#define Q_OBSERVER_ON   1  /* a forward observes the rows it reads */
+#define Q_FAKE_QUANT_ON 2  /* a forward fake-quantises; else it looks up float rows */
+#define Q_HAS_STATE     4  /* stored min and max exist: qparams come from state and row, else from the row alone */
+#define Q_HAS_NORM      8  /* max_norm, applied to what a lookup gives */
+#define Q_CLIPS_WEIGHT  16 /* max_norm of a float table: a forward clips the looked-up rows themselves first */
 
 /* q_table.observer, .arithmetic, .layout: the values of the enums in qemb.h */
 #define Q_MOVING_AVERAGE 0
@@ -103,7 +103,7 @@ typedef struct q_state {
 #define Q_STATUS_WORDS  4
 
 /* A context's own words on the device, as q_i64: rows counted by kernels that store state (nonfinite, repaired), and the turn (q_deal). */
-#define Q_EVENTS      3
+#define Q_EVENTS     3
 #define Q_EVENT_TURN 4 /* as words of 32 bits: turns taken so far, 0 between launches */
 
 /* The lookups of a batch as kernels read them. Bag b of feature f is g = f * bags + b; it covers positions
@@ -122,7 +122,7 @@ typedef struct q_batch {
  * the next turn when it begins, there are more of them than turns. */
 typedef struct q_deal {
     q_i64 long_at;
-    q_i32 num_long, long_from; /* 0: no list */
+    q_i32 num_long, long_from;     /* 0: no list */
     q_i32 tile, in_feature, turns; /* bags of a tile; tiles of a feature; turns of the launch, the list included */
     q_i32 dealt;
 } q_deal;
@@ -165,10 +165,10 @@ typedef struct q_gradient {
 } q_gradient;
 
 /* bag_backward: what becomes of a row's gradient. */
-#define Q_INTO_TABLE    0 /* out[row][D] of one table */
-#define Q_INTO_RUNS     1 /* out[run - first run of the table][D], and its row number */
-#define Q_INTO_NORM     2 /* out[run] = sum of squares, all tables */
-#define Q_INTO_LOOKUPS  3 /* out[slot][D], one a lookup of the table in input order, and its row number */
+#define Q_INTO_TABLE   0 /* out[row][D] of one table */
+#define Q_INTO_RUNS    1 /* out[run - first run of the table][D], and its row number */
+#define Q_INTO_NORM    2 /* out[run] = sum of squares, all tables */
+#define Q_INTO_LOOKUPS 3 /* out[slot][D], one a lookup of the table in input order, and its row number */
 typedef struct q_bag_backward {
     q_gradient source;
     q_i64 out_at, rows_at, count_at;
@@ -184,7 +184,7 @@ typedef struct q_bag_backward {
 #define Q_PARTIAL_ROWWISE_ADAM 5
 #define Q_LAMB                 6
 #define Q_LARS_SGD             7
-#define Q_CLIP_WEIGHT          8
+#define Q_CLIP_WEIGHT          100 /* apart from the kinds, so that a new one takes the next number */
 
 #define Q_CLIP_NONE  0
 #define Q_CLIP_VALUE 1
@@ -192,7 +192,7 @@ typedef struct q_bag_backward {
 
 /* An optimiser at one step. What torch takes in double arrives rounded once. */
 typedef struct q_optimizer {
-    float scale; /* what the direction is multiplied by: -lr and its like */
+    float scale;                                 /* what the direction is multiplied by: -lr and its like */
     float lr, momentum, keep, weight_decay, eps; /* keep: 1 - dampening */
     float beta1, rest1, beta2, rest2;            /* rest: 1 - beta */
     float bias1, bias2;                          /* 1 - beta^t */

@@ -62,23 +62,13 @@ done:
 static qemb_status check_table(const qemb_context *ctx, const qemb_table_desc *d, const char *call) {
     qemb_status st = QEMB_OK;
     int64_t elements = 0;
-    REQUIRE(d->num_embeddings > 0, QEMB_ERR_SHAPE, "%s: num_embeddings=%lld, want > 0", call, (long long)d->num_embeddings);
-    REQUIRE(d->embedding_dim > 0 && d->embedding_dim <= 1 << 20, QEMB_ERR_SHAPE, "%s: embedding_dim=%lld, want 1..2^20", call,
-            (long long)d->embedding_dim);
+    const qemb__table_words words = {d->num_embeddings, d->embedding_dim, d->padding_idx, d->has_padding_idx,
+                                     d->has_max_norm,   d->max_norm,      d->norm_type};
+    TRY(qemb__check_table_words(&words, call));
     REQUIRE(qemb__mul_i64(d->num_embeddings, d->embedding_dim, &elements) && elements <= INT64_MAX / 16, QEMB_ERR_OVERFLOW,
             "%s: %lld rows of %lld do not fit in 63 bits of bytes", call, (long long)d->num_embeddings, (long long)d->embedding_dim);
     REQUIRE(d->dtype == QEMB_FLOAT32, QEMB_ERR_UNSUPPORTED, "%s: dtype=%d, want QEMB_FLOAT32: master weights are float32", call,
             (int)d->dtype);
-    REQUIRE(d->has_padding_idx || d->padding_idx == 0, QEMB_ERR_ARG, "%s: padding_idx=%lld without has_padding_idx", call,
-            (long long)d->padding_idx);
-    REQUIRE(!d->has_padding_idx || (d->padding_idx >= -d->num_embeddings && d->padding_idx < d->num_embeddings), QEMB_ERR_RANGE,
-            "%s: padding_idx=%lld, want %lld..%lld", call, (long long)d->padding_idx, -(long long)d->num_embeddings,
-            (long long)d->num_embeddings - 1);
-    REQUIRE(d->has_max_norm || d->max_norm == 0.0f, QEMB_ERR_ARG, "%s: max_norm=%g without has_max_norm", call, (double)d->max_norm);
-    REQUIRE(!d->has_max_norm || (d->max_norm >= 0.0f && isfinite(d->max_norm)), QEMB_ERR_RANGE,
-            "%s: max_norm=%g, want a finite number >= 0", call, (double)d->max_norm);
-    REQUIRE(d->norm_type >= 0.0f && !(signbit(d->norm_type) && d->norm_type == 0.0f), QEMB_ERR_RANGE,
-            "%s: norm_type=%g, want > 0 (0 means 2)", call, (double)d->norm_type);
     REQUIRE(!d->weight || !d->weight_buffer, QEMB_ERR_ARG, "%s: weight and weight_buffer are both given, want one", call);
     if (d->weight_buffer) {
         const qemb_buffer *w = d->weight_buffer;

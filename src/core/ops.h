@@ -112,6 +112,20 @@ typedef struct qemb__packed_forward_args {
     qemb_dtype dtype;
 } qemb__packed_forward_args;
 
+/* The operations that every engine has, in a journey's order: X(name, the type of its arguments). An engine names its functions
+ * qemb__<engine>_<name>, and declares and lists them by this list. */
+#define QEMB__OPERATIONS(X)                                                                                                                \
+    X(batch_check, qemb__batch_check_args)                                                                                                 \
+    X(bag_forward, qemb__bag_forward_args)                                                                                                 \
+    X(row_observe, qemb__row_observe_args)                                                                                                 \
+    X(row_sort, qemb__row_sort_args)                                                                                                       \
+    X(bag_backward, qemb__bag_backward_args)                                                                                               \
+    X(row_update, qemb__row_update_args)                                                                                                   \
+    X(row_pack, qemb__row_pack_args)                                                                                                       \
+    X(row_unpack, qemb__row_unpack_args)                                                                                                   \
+    X(row_convert, qemb__row_unpack_args)                                                                                                  \
+    X(packed_forward, qemb__packed_forward_args)
+
 struct qemb__ops {
     const char *name;
     void (*close)(qemb_context *ctx);
@@ -132,24 +146,18 @@ struct qemb__ops {
     void (*fence_drop)(qemb_context *ctx, void **fence);
     qemb_status (*buffer_copy)(qemb_buffer *target, size_t target_offset, qemb_buffer *source, size_t source_offset, size_t bytes);
 
+#define QEMB__OPERATION(name, type) qemb_status (*name)(qemb_context * ctx, const type *args);
+    QEMB__OPERATIONS(QEMB__OPERATION)
+#undef QEMB__OPERATION
+
     /* compiles what the operations on these tables need; calls after it compile nothing */
     qemb_status (*prepare)(qemb_context *ctx, const qemb__tables *tables);
 
-    qemb_status (*batch_check)(qemb_context *ctx, const qemb__batch_check_args *args);
-    qemb_status (*bag_forward)(qemb_context *ctx, const qemb__bag_forward_args *args);
-    qemb_status (*row_observe)(qemb_context *ctx, const qemb__row_observe_args *args);
-    qemb_status (*row_sort)(qemb_context *ctx, const qemb__row_sort_args *args);
-    qemb_status (*bag_backward)(qemb_context *ctx, const qemb__bag_backward_args *args);
-    qemb_status (*row_update)(qemb_context *ctx, const qemb__row_update_args *args);
     /* compiles what row_update takes for batches from the host; NULL where there is nothing to compile */
     qemb_status (*row_update_prepare)(qemb_context *ctx, const qemb__row_update_args *args);
 
-    qemb_status (*row_pack)(qemb_context *ctx, const qemb__row_pack_args *args);
-    qemb_status (*row_unpack)(qemb_context *ctx, const qemb__row_unpack_args *args);
-    qemb_status (*row_convert)(qemb_context *ctx, const qemb__row_unpack_args *args);
     /* compiles what a forward of these packed tables needs */
     qemb_status (*packed_prepare)(qemb_context *ctx, const qemb__tables *tables, bool mapped);
-    qemb_status (*packed_forward)(qemb_context *ctx, const qemb__packed_forward_args *args);
 
     /* as the calls of qemb.h; NULL where there is nothing to choose */
     const char *(*variant)(qemb_context *ctx, const char *stem); /* NULL: no such stem */

@@ -59,7 +59,8 @@ done:
 
 static qemb_status check_desc(const qemb_optimizer_desc *d) {
     qemb_status st = QEMB_OK;
-    REQUIRE((unsigned)d->kind <= QEMB_LARS_SGD, QEMB_ERR_ARG, "optimizer_create: kind=%d, want one of qemb_optimizer_kind", (int)d->kind);
+    REQUIRE((size_t)d->kind < sizeof traits / sizeof *traits, QEMB_ERR_ARG, "optimizer_create: kind=%d, want one of qemb_optimizer_kind",
+            (int)d->kind);
     const kind_traits *k = &traits[d->kind];
     TRY(check_number(d->lr, "lr", true));
     TRY(check_number(d->momentum, "momentum", k->momentum));

@@ -5,7 +5,6 @@
 #include "kernels_cl/shared/math.h"
 #include "kernels_cl/shared/row_layout.h"
 
-#include <math.h>
 #include <stdio.h>
 
 /* SLACK: what kernels read past a row, and the alignment of the plane of qparams. */
@@ -54,23 +53,13 @@ static qemb_status check_table(const qemb_packed_table *p, int64_t num_rows, con
     qemb_status st = QEMB_OK;
     int64_t bytes = 0;
     TRY(qemb__packed_check_format(&p->format, call));
-    REQUIRE(p->num_embeddings > 0, QEMB_ERR_SHAPE, "%s: num_embeddings=%lld, want > 0", call, (long long)p->num_embeddings);
-    REQUIRE(p->embedding_dim > 0 && p->embedding_dim <= 1 << 20, QEMB_ERR_SHAPE, "%s: embedding_dim=%lld, want 1..2^20", call,
-            (long long)p->embedding_dim);
+    const qemb__table_words words = {p->num_embeddings, p->embedding_dim, p->padding_idx, p->has_padding_idx,
+                                     p->has_max_norm,   p->max_norm,      p->norm_type};
+    TRY(qemb__check_table_words(&words, call));
     REQUIRE(num_rows >= 0 && (p->row_map || num_rows == p->num_embeddings), QEMB_ERR_SHAPE,
             "%s: num_rows=%lld, want num_embeddings=%lld without row_map", call, (long long)num_rows, (long long)p->num_embeddings);
     REQUIRE(qemb__mul_i64(num_rows, row_bytes_of(&p->format, p->embedding_dim) + 8, &bytes) && bytes <= INT64_MAX / 16, QEMB_ERR_OVERFLOW,
             "%s: %lld rows of %lld do not fit in 63 bits of bytes", call, (long long)num_rows, (long long)p->embedding_dim);
-    REQUIRE(p->has_padding_idx || p->padding_idx == 0, QEMB_ERR_ARG, "%s: padding_idx=%lld without has_padding_idx", call,
-            (long long)p->padding_idx);
-    REQUIRE(!p->has_padding_idx || (p->padding_idx >= -p->num_embeddings && p->padding_idx < p->num_embeddings), QEMB_ERR_RANGE,
-            "%s: padding_idx=%lld, want %lld..%lld", call, (long long)p->padding_idx, -(long long)p->num_embeddings,
-            (long long)p->num_embeddings - 1);
-    REQUIRE(p->has_max_norm || p->max_norm == 0.0f, QEMB_ERR_ARG, "%s: max_norm=%g without has_max_norm", call, (double)p->max_norm);
-    REQUIRE(!p->has_max_norm || (p->max_norm >= 0.0f && isfinite(p->max_norm)), QEMB_ERR_RANGE,
-            "%s: max_norm=%g, want a finite number >= 0", call, (double)p->max_norm);
-    REQUIRE(p->norm_type >= 0.0f && !(signbit(p->norm_type) && p->norm_type == 0.0f), QEMB_ERR_RANGE,
-            "%s: norm_type=%g, want > 0 (0 means 2)", call, (double)p->norm_type);
     for (int64_t i = 0; p->row_map && i < p->num_embeddings; i++) {
         REQUIRE(p->row_map[i] >= -1 && p->row_map[i] < num_rows, QEMB_ERR_INDEX, "%s: row_map[%lld]=%d, want -1..%lld", call, (long long)i,
                 p->row_map[i], (long long)num_rows - 1);

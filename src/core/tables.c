@@ -16,6 +16,25 @@
 #include "kernels_cl/shared/math.h"
 #include "kernels_cl/shared/row_layout.h"
 
+qemb_status qemb__check_table_words(const qemb__table_words *w, const char *call) {
+    qemb_status st = QEMB_OK;
+    REQUIRE(w->num_embeddings > 0, QEMB_ERR_SHAPE, "%s: num_embeddings=%lld, want > 0", call, (long long)w->num_embeddings);
+    REQUIRE(w->embedding_dim > 0 && w->embedding_dim <= 1 << 20, QEMB_ERR_SHAPE, "%s: embedding_dim=%lld, want 1..2^20", call,
+            (long long)w->embedding_dim);
+    REQUIRE(w->has_padding_idx || w->padding_idx == 0, QEMB_ERR_ARG, "%s: padding_idx=%lld without has_padding_idx", call,
+            (long long)w->padding_idx);
+    REQUIRE(!w->has_padding_idx || (w->padding_idx >= -w->num_embeddings && w->padding_idx < w->num_embeddings), QEMB_ERR_RANGE,
+            "%s: padding_idx=%lld, want %lld..%lld", call, (long long)w->padding_idx, -(long long)w->num_embeddings,
+            (long long)w->num_embeddings - 1);
+    REQUIRE(w->has_max_norm || w->max_norm == 0.0f, QEMB_ERR_ARG, "%s: max_norm=%g without has_max_norm", call, (double)w->max_norm);
+    REQUIRE(!w->has_max_norm || (w->max_norm >= 0.0f && isfinite(w->max_norm)), QEMB_ERR_RANGE,
+            "%s: max_norm=%g, want a finite number >= 0", call, (double)w->max_norm);
+    REQUIRE(w->norm_type >= 0.0f && !(signbit(w->norm_type) && w->norm_type == 0.0f), QEMB_ERR_RANGE,
+            "%s: norm_type=%g, want > 0 (0 means 2)", call, (double)w->norm_type);
+done:
+    return st;
+}
+
 _Static_assert(sizeof(q_table) == 128, "q_table is 128 bytes on both sides");
 _Static_assert(sizeof(q_feature) == 16, "q_feature is 16 bytes on both sides");
 _Static_assert(sizeof(q_state) == 16, "q_state is 16 bytes on both sides");

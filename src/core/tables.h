@@ -52,6 +52,14 @@ struct qemb__tables {
     int32_t max_dim;
 };
 
+/* What a caller says of a table, of float rows or of packed ones, and the check of it. */
+typedef struct qemb__table_words {
+    int64_t num_embeddings, embedding_dim, padding_idx;
+    bool has_padding_idx, has_max_norm;
+    float max_norm, norm_type;
+} qemb__table_words;
+qemb_status qemb__check_table_words(const qemb__table_words *words, const char *call);
+
 /* Builds tables for `num_tables` checked descriptors; allocates slabs and fills them with the initial weights. */
 qemb_status qemb__tables_create(qemb_context *ctx, const qemb_collection_desc *desc, int32_t mode, qemb__tables **out);
 

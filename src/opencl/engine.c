@@ -226,6 +226,7 @@ static void variants(qemb_context *ctx, qemb_variant_visitor visit, void *user) 
     }
 }
 
+#define QEMB__ENTRY(name, type) , .name = qemb__cl_##name
 static const qemb__ops opencl_ops = {
     .name = "opencl",
     .close = close_engine,
@@ -241,23 +242,14 @@ static const qemb__ops opencl_ops = {
     .fence_drop = fence_drop,
     .buffer_copy = buffer_copy,
     .prepare = qemb__cl_bag_forward_prepare,
-    .batch_check = qemb__cl_batch_check,
-    .bag_forward = qemb__cl_bag_forward,
-    .row_observe = qemb__cl_row_observe,
-    .row_pack = qemb__cl_row_pack,
-    .row_unpack = qemb__cl_row_unpack,
-    .row_convert = qemb__cl_row_convert,
     .packed_prepare = qemb__cl_packed_prepare,
-    .packed_forward = qemb__cl_packed_forward,
-    .row_sort = qemb__cl_row_sort,
-    .bag_backward = qemb__cl_bag_backward,
-    .row_update = qemb__cl_row_update,
     .row_update_prepare = qemb__cl_row_update_prepare,
     .variant = variant,
     .tuning_line = tuning_line,
     .force_variant = force_variant,
-    .variants = variants,
+    .variants = variants QEMB__OPERATIONS(QEMB__ENTRY),
 };
+#undef QEMB__ENTRY
 
 /* What the device adds to the facts of every launch; what is asked for in the environment. */
 static qemb_status open_picker(qemb__cl *cl) {

@@ -104,19 +104,12 @@ qemb_status qemb__cl_fail(cl_int error, const char *what);
 /* The variant for a launch over these tables. */
 const qemb__pick *qemb__cl_pick(qemb_context *ctx, qemb__stem stem, uint32_t facts, const qemb__tables *tables);
 
-/* ---- operations, one file a stem */
-qemb_status qemb__cl_batch_check(qemb_context *ctx, const qemb__batch_check_args *args);
-qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args *args);
+/* ---- operations, one file a stem (core/ops.h lists them) */
+#define QEMB__DECLARE(name, type) qemb_status qemb__cl_##name(qemb_context *ctx, const type *args);
+QEMB__OPERATIONS(QEMB__DECLARE)
+#undef QEMB__DECLARE
 qemb_status qemb__cl_bag_forward_prepare(qemb_context *ctx, const qemb__tables *tables);
-qemb_status qemb__cl_row_observe(qemb_context *ctx, const qemb__row_observe_args *args);
-qemb_status qemb__cl_row_pack(qemb_context *ctx, const qemb__row_pack_args *args);
-qemb_status qemb__cl_row_unpack(qemb_context *ctx, const qemb__row_unpack_args *args);
-qemb_status qemb__cl_row_convert(qemb_context *ctx, const qemb__row_unpack_args *args);
 qemb_status qemb__cl_packed_prepare(qemb_context *ctx, const qemb__tables *tables, bool mapped);
-qemb_status qemb__cl_packed_forward(qemb_context *ctx, const qemb__packed_forward_args *args);
-qemb_status qemb__cl_row_sort(qemb_context *ctx, const qemb__row_sort_args *args);
-qemb_status qemb__cl_bag_backward(qemb_context *ctx, const qemb__bag_backward_args *args);
-qemb_status qemb__cl_row_update(qemb_context *ctx, const qemb__row_update_args *args);
 qemb_status qemb__cl_row_update_prepare(qemb_context *ctx, const qemb__row_update_args *args);
 
 /* Opens the engine over a device, context and queue that are kept (retained); context and queue NULL: the engine makes its own. */

@@ -82,6 +82,7 @@ static qemb_status packed_prepare(qemb_context *ctx, const qemb__tables *tables,
     return prepare(ctx, tables);
 }
 
+#define QEMB__ENTRY(name, type) , .name = qemb__ref_##name
 static const qemb__ops reference_ops = {
     .name = "reference",
     .close = close_engine,
@@ -97,18 +98,9 @@ static const qemb__ops reference_ops = {
     .fence_drop = fence_drop,
     .buffer_copy = buffer_copy,
     .prepare = prepare,
-    .batch_check = qemb__ref_batch_check,
-    .bag_forward = qemb__ref_bag_forward,
-    .row_observe = qemb__ref_row_observe,
-    .row_sort = qemb__ref_row_sort,
-    .bag_backward = qemb__ref_bag_backward,
-    .row_update = qemb__ref_row_update,
-    .row_pack = qemb__ref_row_pack,
-    .row_unpack = qemb__ref_row_unpack,
-    .row_convert = qemb__ref_row_convert,
-    .packed_prepare = packed_prepare,
-    .packed_forward = qemb__ref_packed_forward,
+    .packed_prepare = packed_prepare QEMB__OPERATIONS(QEMB__ENTRY),
 };
+#undef QEMB__ENTRY
 
 qemb_status qemb__reference_open(qemb_context *ctx) {
     ctx->ops = &reference_ops;

@@ -43,15 +43,9 @@ bool qemb__ref_refused(const qemb__batch_view *batch);
 /* First byte of a buffer. */
 void *qemb__ref_data(const qemb_buffer *buffer);
 
-qemb_status qemb__ref_batch_check(qemb_context *ctx, const qemb__batch_check_args *args);
-qemb_status qemb__ref_bag_forward(qemb_context *ctx, const qemb__bag_forward_args *args);
-qemb_status qemb__ref_row_observe(qemb_context *ctx, const qemb__row_observe_args *args);
-qemb_status qemb__ref_bag_backward(qemb_context *ctx, const qemb__bag_backward_args *args);
-qemb_status qemb__ref_row_update(qemb_context *ctx, const qemb__row_update_args *args);
-qemb_status qemb__ref_row_sort(qemb_context *ctx, const qemb__row_sort_args *args);
-qemb_status qemb__ref_row_pack(qemb_context *ctx, const qemb__row_pack_args *args);
-qemb_status qemb__ref_row_unpack(qemb_context *ctx, const qemb__row_unpack_args *args);
-qemb_status qemb__ref_row_convert(qemb_context *ctx, const qemb__row_unpack_args *args);
-qemb_status qemb__ref_packed_forward(qemb_context *ctx, const qemb__packed_forward_args *args);
+/* One file a stem (core/ops.h lists them). */
+#define QEMB__DECLARE(name, type) qemb_status qemb__ref_##name(qemb_context *ctx, const type *args);
+QEMB__OPERATIONS(QEMB__DECLARE)
+#undef QEMB__DECLARE
 
 #endif

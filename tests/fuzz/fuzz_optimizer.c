@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "fuzz.h"
+#include "ops/row_update.h"
 
 enum { ROWS = 6, DIM = 5, BAGS = 3, MOST = 12 };
 
@@ -17,7 +18,7 @@ static double parameter(fuzz_stream *s) {
 }
 
 static qemb_optimizer_desc read_desc(fuzz_stream *s) {
-    qemb_optimizer_desc d = {.kind = (qemb_optimizer_kind)fuzz_below(s, 9)};
+    qemb_optimizer_desc d = {.kind = (qemb_optimizer_kind)fuzz_below(s, OP_OPTIMIZERS + 1)};
     uint16_t given;
     fuzz_take(s, &given, sizeof given);
     double *fields[] = {&d.lr,  &d.momentum, &d.dampening, &d.weight_decay, &d.lr_decay, &d.initial_accumulator_value,
@@ -90,7 +91,7 @@ int fuzz_optimizer(const uint8_t *bytes, size_t count) {
     if (st == QEMB_OK) {
         bool numbers = isfinite(desc.lr) && desc.lr >= 0 && isfinite(desc.momentum) && isfinite(desc.weight_decay) && isfinite(desc.eps) &&
                        desc.eps >= 0;
-        PROMISE(numbers && desc.kind <= QEMB_LARS_SGD);
+        PROMISE(numbers && (int)desc.kind < OP_OPTIMIZERS);
         for (int i = 1 + (shape >> 6); i > 0; i--) {
             step(ctx, bag, batch, optimizer, desc.form == QEMB_SGD_DENSE, &s);
         }

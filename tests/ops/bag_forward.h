@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ops/random.h"
+
 /* Outputs of two engines, of any work-group size and any way to the same lookups are equal bit for bit (P5); NaN equals NaN. */
 #define OP_BAG_FORWARD_TOLERANCE 0.0
 
@@ -114,24 +116,6 @@ static inline bool op_bag_forward_parse(const char *text, op_bag_forward *op) {
         }
     }
     return true;
-}
-
-/* ---- random numbers: SplitMix64 -------------------------------------------------------------------------------------- */
-
-static inline uint64_t op_random(uint64_t *state) {
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static inline int64_t op_below(uint64_t *state, int64_t limit) {
-    return (int64_t)(op_random(state) % (uint64_t)limit);
-}
-
-/* Uniform in [-1, 1), 24 bits. */
-static inline float op_uniform(uint64_t *state) {
-    return (float)((int64_t)(op_random(state) >> 40) - (1 << 23)) * 0x1p-23f;
 }
 
 /* ---- sizes ------------------------------------------------------------------------------------------------------------ */

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "core/embedding_bag.h"
 #include "core/row_sort.h"
+#include "ops/random.h"
 
 enum { OP_ROW_SORT_TABLES = 32 };
 
@@ -42,13 +43,6 @@ typedef struct op_row_sort_result {
     int32_t *position, *run_start, *run_of, *bag_of, *part_first, *part_run, *part_slot;
     uint64_t *run_row;
 } op_row_sort_result;
-
-static inline uint64_t op_random(uint64_t *state) {
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
 
 static inline int64_t op_row_sort_id(const op_row_sort_case *c, const q_table *t, int64_t position, uint64_t *state) {
     const uint64_t r = op_random(state);
