@@ -30,19 +30,21 @@ typedef struct subject {
     double us[MAX_RUNS];
 } subject;
 
+const char *const bench_observers[] = {"moving_average", "min_max", "memoryless", NULL};
+const char *const bench_layouts[] = {"torch_rowwise", "rowwise_half", "fbgemm", "planar", NULL};
+const char *const bench_qparams[] = {"fp32", "bf16", "pow2", NULL};
+
 /* What was measured: the observer, of packed rows the layout, or what they are compared with. */
 static void variant_text(const bench_options *o, const bench_operation *op, bench_form form, char *text, size_t size) {
-    static const char *const observers[] = {"moving_average", "min_max", "memoryless"};
-    static const char *const layouts[] = {"torch_rowwise", "rowwise_half", "fbgemm", "planar"};
     const bool packed = op == &bench_row_pack || op == &bench_packed_forward;
     const char *word = form == BENCH_PIPELINE     ? "pipeline"
                        : form == BENCH_COPY       ? "copy"
                        : form == BENCH_YARDSTICK  ? "yardstick"
                        : form == BENCH_FLOAT      ? "float"
-                       : packed                   ? layouts[o->layout]
+                       : packed                   ? bench_layouts[o->layout]
                        : o->is_float              ? "float"
                        : form == BENCH_MEMORYLESS ? "memoryless"
-                                                  : observers[o->observer];
+                                                  : bench_observers[o->observer];
     (void)snprintf(text, size, "%s", word);
 }
 

@@ -170,6 +170,9 @@ void *bench_alloc(int64_t count, size_t size);
 qemb_status bench_fail(qemb_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *bench_last_error(void);
 
+/* The enums of qemb.h as words, in their order, NULL at the end. */
+extern const char *const bench_observers[], *const bench_layouts[], *const bench_qparams[];
+
 #define BENCH_TRY(call)                                                                                                                    \
     do {                                                                                                                                   \
         st = (call);                                                                                                                       \

@@ -154,6 +154,7 @@ static void expect_same_file(const plan *p, const char *a, const char *b) {
     free(y);
 }
 
+enum { FLOAT_PLAN = 9 };
 /* clang-format off */
 static const plan plans[] = {
     {"sgd, 8 bits", 1, false, QEMB_MODE_SUM, {.quant_max = 255}, {.lr = 0.1}, 0, 0, false, false},
@@ -170,7 +171,7 @@ static const plan plans[] = {
      {.quant_max = 15, .arithmetic = QEMB_ARITHMETIC_PACKED, .layout = QEMB_LAYOUT_PLANAR, .qparams = QEMB_QPARAMS_BF16, .symmetric = true},
      {.kind = QEMB_PARTIAL_ROWWISE_ADAM, .clip = QEMB_CLIP_NORM, .clip_limit = 0.5}, 0, 0, false, false},
     {"embedding, lamb", 1, true, QEMB_MODE_SUM, {.quant_max = 15, .arithmetic = QEMB_ARITHMETIC_TORCH_CUDA}, {.kind = QEMB_LAMB}, 0, 0, true, true},
-    {"float, lars", 2, false, QEMB_MODE_SUM, {.quant_max = 255, .observer = QEMB_OBSERVER_MEMORYLESS, .observer_off = true, .fake_quant_off = true},
+    [FLOAT_PLAN] = {"float, lars", 2, false, QEMB_MODE_SUM, {.quant_max = 255, .observer = QEMB_OBSERVER_MEMORYLESS, .observer_off = true, .fake_quant_off = true},
      {.kind = QEMB_LARS_SGD, .momentum = 0.5}, 0, 0, false, true},
 };
 /* clang-format on */
@@ -263,7 +264,7 @@ Test(io_state, keys_types_and_shapes_are_torch_s_before_and_after_the_first_forw
 }
 
 Test(io_state, several_tables_stand_under_their_names_and_a_float_table_has_its_weight_alone) {
-    const plan *p = &plans[PLANS - 1];
+    const plan *p = &plans[FLOAT_PLAN];
     qemb_safetensors *file = NULL;
     float seen[MAX_OUT];
     training r = begin("reference", p, 7);

@@ -78,10 +78,7 @@ static const struct option long_options[] = {{"tables", required_argument, NULL,
                                              {"help", no_argument, NULL, OPT_HELP},
                                              {0}};
 
-static const char *const observers[] = {"moving_average", "min_max", "memoryless", NULL};
 static const char *const arithmetics[] = {"torch_cpu", "torch_cuda", "packed", NULL};
-static const char *const layouts[] = {"torch_rowwise", "rowwise_half", "fbgemm", "planar", NULL};
-static const char *const qparams[] = {"fp32", "bf16", "pow2", NULL};
 static const char *const outputs[] = {"float32", "float16", "bfloat16", NULL};
 static const char *const modes[] = {"mean", "sum", "max", NULL};
 static const char *const optimizers[] = {"sgd",      "adagrad", "rowwise_adagrad", "sparse_adam", "adam", "partial_rowwise_adam", "lamb",
@@ -181,7 +178,7 @@ static int set_word(int code, const char *text, bench_command *c) {
     const char *const *words = NULL;
     switch (code) {
     case OPT_OBSERVER:
-        words = observers;
+        words = bench_observers;
         o->observer = (qemb_observer)cli_choice(text, words);
         break;
     case OPT_ARITHMETIC:
@@ -189,7 +186,7 @@ static int set_word(int code, const char *text, bench_command *c) {
         o->arithmetic = (qemb_arithmetic)cli_choice(text, words);
         break;
     case OPT_LAYOUT:
-        words = layouts;
+        words = bench_layouts;
         o->layout = (qemb_layout)cli_choice(text, words);
         break;
     case OPT_MODE:
@@ -201,7 +198,7 @@ static int set_word(int code, const char *text, bench_command *c) {
         o->optimizer = (qemb_optimizer_kind)cli_choice(text, words);
         break;
     case OPT_QPARAMS:
-        words = qparams;
+        words = bench_qparams;
         o->qparams = (qemb_qparams)cli_choice(text, words);
         break;
     case OPT_OUTPUT:

@@ -1,4 +1,5 @@
 /* convert.c - `qemb convert`: float tables of a safetensors file to packed ones. */
+#include "bench.h"
 #include "cli.h"
 
 #include <getopt.h>
@@ -62,8 +63,6 @@ static int bad_value(const char *option, const char *wanted) {
 
 /* Options with a word or a number. CLI_DONE when taken. */
 static int take_value(options *o, int c) {
-    static const char *const layouts[] = {"torch_rowwise", "rowwise_half", "fbgemm", "planar", NULL};
-    static const char *const qparams[] = {"fp32", "bf16", "pow2", NULL};
     static const char *const methods[] = {"minmax", "observer", "greedy", NULL};
     static const char *const modes[] = {"mean", "sum", "max", "none", NULL};
     int64_t n = 0;
@@ -75,11 +74,11 @@ static int take_value(options *o, int c) {
         o->desc.format.bits = (int32_t)n;
         return o->has_bits ? CLI_DONE : bad_value("--bits", "8, 4 or 2");
     case LAYOUT:
-        k = cli_choice(optarg, layouts);
+        k = cli_choice(optarg, bench_layouts);
         o->desc.format.layout = (qemb_layout)(k < 0 ? 0 : k);
         return k >= 0 ? CLI_DONE : bad_value("--layout", "planar, torch_rowwise, rowwise_half or fbgemm");
     case QPARAMS:
-        k = cli_choice(optarg, qparams);
+        k = cli_choice(optarg, bench_qparams);
         o->has_qparams = true;
         o->desc.format.qparams = (qemb_qparams)(k < 0 ? 0 : k);
         return k >= 0 ? CLI_DONE : bad_value("--qparams", "fp32, bf16 or pow2");

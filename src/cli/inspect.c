@@ -1,5 +1,6 @@
 /* inspect.c - `qemb inspect`: what is in a safetensors file, and what its tables look like. */
 #include "inspect.h"
+#include "bench.h"
 #include "cli.h"
 
 #include <getopt.h>
@@ -130,8 +131,6 @@ static qemb_status read_packed(void *user, int64_t first, int64_t count, float *
 }
 
 static qemb_status inspect_packed_table(const inspection *in, qemb_packed *packed, int32_t t) {
-    static const char *const layouts[] = {"torch_rowwise", "rowwise_half", "fbgemm", "planar"};
-    static const char *const qparams[] = {"fp32", "bf16", "pow2"};
     qemb_packed_table d;
     inspect_figures f;
     char size[24];
@@ -148,7 +147,7 @@ static qemb_status inspect_packed_table(const inspection *in, qemb_packed *packe
     const double bytes = (double)(d.rows_bytes + d.qparams_bytes);
     if (!in->json) {
         (void)printf("\n%s%s%s: packed, %d bits, %s%s%s%s, %" PRId64 " x %" PRId64 "\n", cli_bold(stdout), d.name, cli_plain(stdout),
-                     d.format.bits, layouts[d.format.layout], planar ? " " : "", planar ? qparams[d.format.qparams] : "",
+                     d.format.bits, bench_layouts[d.format.layout], planar ? " " : "", planar ? bench_qparams[d.format.qparams] : "",
                      d.format.symmetric ? " symmetric" : "", d.num_embeddings, d.embedding_dim);
         (void)printf("    bytes        %s, %.4g a row; float32 would take %.3g times as many\n", cli_size(bytes, size),
                      bytes / (double)d.num_rows, 4.0 * (double)(d.num_rows * d.embedding_dim) / bytes);
@@ -156,10 +155,11 @@ static qemb_status inspect_packed_table(const inspection *in, qemb_packed *packe
             (void)printf("    pruned       %" PRId64 " rows kept\n", d.num_rows);
         }
     }
-    json_t *o = json_pack("{s:I, s:i, s:s, s:s, s:b, s:I, s:I, s:o, s:o}", "dim", (json_int_t)d.embedding_dim, "bits", (int)d.format.bits,
-                          "layout", layouts[d.format.layout], "qparams", planar ? qparams[d.format.qparams] : "row", "symmetric",
-                          d.format.symmetric, "packed_rows", (json_int_t)d.num_rows, "bytes", (json_int_t)bytes, "mean_error_bound",
-                          cli_number(f.mean_range / codes / 2.0), "max_error_bound", cli_number(f.max_range / codes / 2.0));
+    json_t *o =
+        json_pack("{s:I, s:i, s:s, s:s, s:b, s:I, s:I, s:o, s:o}", "dim", (json_int_t)d.embedding_dim, "bits", (int)d.format.bits, "layout",
+                  bench_layouts[d.format.layout], "qparams", planar ? bench_qparams[d.format.qparams] : "row", "symmetric",
+                  d.format.symmetric, "packed_rows", (json_int_t)d.num_rows, "bytes", (json_int_t)bytes, "mean_error_bound",
+                  cli_number(f.mean_range / codes / 2.0), "max_error_bound", cli_number(f.max_range / codes / 2.0));
     print_figures(in, "packed", d.name, &f, o);
     if (!in->json) {
         (void)printf(

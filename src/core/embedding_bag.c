@@ -44,10 +44,7 @@ static qemb_status check_qconfig(const qemb_qconfig *q, const char *call) {
             (int)q->observer);
     REQUIRE((unsigned)q->arithmetic <= QEMB_ARITHMETIC_PACKED, QEMB_ERR_ARG, "%s: arithmetic=%d, want one of qemb_arithmetic", call,
             (int)q->arithmetic);
-    REQUIRE((unsigned)q->layout <= QEMB_LAYOUT_PLANAR, QEMB_ERR_ARG, "%s: layout=%d, want one of qemb_layout", call, (int)q->layout);
-    REQUIRE((unsigned)q->qparams <= QEMB_QPARAMS_POW2, QEMB_ERR_ARG, "%s: qparams=%d, want one of qemb_qparams", call, (int)q->qparams);
-    REQUIRE(q->layout == QEMB_LAYOUT_PLANAR || (q->qparams == QEMB_QPARAMS_FP32 && !q->symmetric), QEMB_ERR_ARG,
-            "%s: qparams=%d, symmetric=%d belong to the planar layout, layout=%d", call, (int)q->qparams, q->symmetric, (int)q->layout);
+    TRY(qemb__check_layout(q->layout, q->qparams, q->symmetric, call));
     REQUIRE(!signbit(q->averaging_constant) && q->averaging_constant <= 1.0f, QEMB_ERR_RANGE, "%s: averaging_constant=%g, want 0 < c <= 1",
             call, (double)q->averaging_constant);
     REQUIRE(q->eps >= 0.0f && isfinite(q->eps), QEMB_ERR_RANGE, "%s: eps=%g, want a finite number above 0", call, (double)q->eps);

@@ -164,7 +164,7 @@ static qemb_status check_rows(const q_table *t, int64_t rows, const qemb_packed_
     const bool planar = t->layout == Q_PLANAR;
     const int64_t plane = q_qparams_bytes(t->layout, t->bits, t->qparams);
     const q_u8 *row = d->rows;
-    const q_u8 *at = planar ? d->qparams : row + (t->layout == Q_FBGEMM ? 0 : q_code_bytes(t->dim, t->bits));
+    const q_u8 *at = planar ? d->qparams : row + qemb__packed_qparams_base(t, 0);
     for (int64_t r = 0; r < rows; r++, row += t->row_bytes, at += planar ? plane : t->row_bytes) {
         REQUIRE(usable(t, at), QEMB_ERR_CORRUPT,
                 "packed_import: table %s, row %lld: scale or bias is infinite or NaN, or the scale negative", name, (long long)r);

@@ -12,12 +12,8 @@ enum { OVERRUN = QEMB__PACKED_OVERRUN, ONE_SLAB_SHIFT = 62, LINE_BYTES = 128, PL
 
 qemb_status qemb__packed_check_format(const qemb_packed_format *f, const char *call) {
     qemb_status st = QEMB_OK;
-    const bool planar = f->layout == QEMB_LAYOUT_PLANAR;
-    REQUIRE((unsigned)f->layout <= QEMB_LAYOUT_PLANAR, QEMB_ERR_ARG, "%s: layout=%d, want one of qemb_layout", call, (int)f->layout);
     REQUIRE(f->bits == 8 || f->bits == 4 || f->bits == 2, QEMB_ERR_ARG, "%s: bits=%d, want 8, 4 or 2", call, f->bits);
-    REQUIRE((unsigned)f->qparams <= QEMB_QPARAMS_POW2, QEMB_ERR_ARG, "%s: qparams=%d, want one of qemb_qparams", call, (int)f->qparams);
-    REQUIRE(planar || (f->qparams == QEMB_QPARAMS_FP32 && !f->symmetric), QEMB_ERR_ARG,
-            "%s: qparams=%d, symmetric=%d belong to the planar layout, layout=%d", call, (int)f->qparams, f->symmetric, (int)f->layout);
+    TRY(qemb__check_layout(f->layout, f->qparams, f->symmetric, call));
     REQUIRE(f->row_alignment == 0 || f->row_alignment == 1 || (f->row_alignment == 16 && f->layout == QEMB_LAYOUT_FBGEMM), QEMB_ERR_ARG,
             "%s: row_alignment=%d, want 0 or 1, or 16 with the fbgemm layout", call, f->row_alignment);
 done:
@@ -25,12 +21,12 @@ done:
 }
 
 static q_i32 qparams_word(const qemb_packed_format *f) {
-    return (q_i32)f->qparams | (f->symmetric ? Q_SYMMETRIC : 0);
+    return qemb__qparams_word(f->layout, f->qparams, f->symmetric);
 }
 
 static int64_t row_bytes_of(const qemb_packed_format *f, int64_t dim) {
     const int64_t codes = q_code_bytes((q_i32)dim, f->bits);
-    const int64_t bytes = codes + (f->layout == QEMB_LAYOUT_PLANAR ? 0 : q_qparams_bytes((q_i32)f->layout, f->bits, 0));
+    const int64_t bytes = codes + (f->layout == QEMB_LAYOUT_PLANAR ? 0 : q_qparams_bytes((q_i32)f->layout, f->bits, qparams_word(f)));
     return f->row_alignment > 1 ? qemb__round_up(bytes, f->row_alignment) : bytes;
 }
 
@@ -90,7 +86,7 @@ static void describe(const qemb_packed_table *p, q_table *t) {
 }
 
 int64_t qemb__packed_qparams_base(const q_table *t, int64_t base) {
-    return t->layout == Q_FBGEMM ? base : base + q_code_bytes(t->dim, t->bits);
+    return q_codes_at(t->layout) ? base : base + q_code_bytes(t->dim, t->bits);
 }
 
 /* Where a table's qparams begin when its rows begin at `base` and `rows` of them lie together. */

@@ -43,7 +43,7 @@ static qemb_status check_observer(const qemb_embedding_bag *bag, int32_t t, cons
         REQUIRE(table->qmin == 0.0f && table->qmax < (float)(1 << f->bits), QEMB_ERR_UNSUPPORTED,
                 "packed_create: table %s has codes %g..%g, method observer wants 0..%d for %d bits", name, (double)table->qmin,
                 (double)table->qmax, (1 << f->bits) - 1, f->bits);
-        REQUIRE(!f->symmetric, QEMB_ERR_UNSUPPORTED,
+        REQUIRE(!(qemb__qparams_word(f->layout, f->qparams, f->symmetric) & Q_SYMMETRIC), QEMB_ERR_UNSUPPORTED,
                 "packed_create: table %s is affine under its torch arithmetic, the target is symmetric", name);
     }
 done:

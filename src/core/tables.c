@@ -35,6 +35,21 @@ done:
     return st;
 }
 
+qemb_status qemb__check_layout(qemb_layout layout, qemb_qparams qparams, bool symmetric, const char *call) {
+    qemb_status st = QEMB_OK;
+    REQUIRE((unsigned)layout <= QEMB_LAYOUT_PLANAR, QEMB_ERR_ARG, "%s: layout=%d, want one of qemb_layout", call, (int)layout);
+    REQUIRE((unsigned)qparams <= QEMB_QPARAMS_POW2, QEMB_ERR_ARG, "%s: qparams=%d, want one of qemb_qparams", call, (int)qparams);
+    REQUIRE(layout == QEMB_LAYOUT_PLANAR || (qparams == QEMB_QPARAMS_FP32 && !symmetric), QEMB_ERR_ARG,
+            "%s: qparams=%d, symmetric=%d belong to the planar layout, layout=%d", call, (int)qparams, symmetric, (int)layout);
+done:
+    return st;
+}
+
+/* A layout with but one form of qparams has it here. */
+q_i32 qemb__qparams_word(qemb_layout layout, qemb_qparams qparams, bool symmetric) {
+    return layout == QEMB_LAYOUT_PLANAR ? (q_i32)qparams | (symmetric ? Q_SYMMETRIC : 0) : 0;
+}
+
 _Static_assert(sizeof(q_table) == 128, "q_table is 128 bytes on both sides");
 _Static_assert(sizeof(q_feature) == 16, "q_feature is 16 bytes on both sides");
 _Static_assert(sizeof(q_state) == 16, "q_state is 16 bytes on both sides");
@@ -91,7 +106,7 @@ static uint32_t describe_quantisation(const qemb_qconfig *q, q_table *t) {
     t->observer = (q_i32)q->observer;
     t->arithmetic = (q_i32)q->arithmetic;
     t->layout = (q_i32)q->layout;
-    t->qparams = (q_i32)q->qparams | (q->symmetric ? Q_SYMMETRIC : 0);
+    t->qparams = qemb__qparams_word(q->layout, q->qparams, q->symmetric);
     int32_t codes = q->quant_max - q->quant_min;
     t->bits = codes <= 3 ? 2 : codes <= 15 ? 4 : 8;
     uint32_t uses = q->fake_quant_off ? QEMB__USES_FLOAT : arithmetic[q->arithmetic];

@@ -60,6 +60,10 @@ typedef struct qemb__table_words {
 } qemb__table_words;
 qemb_status qemb__check_table_words(const qemb__table_words *words, const char *call);
 
+/* What a caller says of a layout: the check, and q_table.qparams for it. */
+qemb_status qemb__check_layout(qemb_layout layout, qemb_qparams qparams, bool symmetric, const char *call);
+q_i32 qemb__qparams_word(qemb_layout layout, qemb_qparams qparams, bool symmetric);
+
 /* Builds tables for `num_tables` checked descriptors; allocates slabs and fills them with the initial weights. */
 qemb_status qemb__tables_create(qemb_context *ctx, const qemb_collection_desc *desc, int32_t mode, qemb__tables **out);
 

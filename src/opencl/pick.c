@@ -14,22 +14,12 @@
 #include "base/status.h"
 #include "opencl/tuning.h"
 
-#define TORCH_POOL      QEMB__TORCH_POOL
-#define ALIGNED         QEMB__ALIGNED
-#define NARROW4         QEMB__NARROW4
-#define NARROW1         QEMB__NARROW1
-#define ROWS_32         QEMB__ROWS_32
-#define FEW_LOOKUPS     QEMB__FEW_LOOKUPS
-#define EVEN_TABLES     QEMB__EVEN_TABLES
-#define SOME_BLOCKS     QEMB__SOME_BLOCKS
-#define WHOLE_BLOCKS    QEMB__WHOLE_BLOCKS
-#define SMALL_TORCH_CPU QEMB__SMALL_TORCH_CPU
-#define ASKED_FOR       QEMB__ASKED_FOR
-#define ONE_SLAB        QEMB__ONE_SLAB
-#define SMALL_TABLE     QEMB__SMALL_TABLE
-#define WARP_SHUFFLE    QEMB__WARP_SHUFFLE
-#define WARP_REDUCE     QEMB__WARP_REDUCE
-#define LOCAL_32K       QEMB__LOCAL_32K
+/* The words of the list. */
+enum {
+#define FACT(fact, bit) fact = QEMB__##fact,
+    QEMB__FACT_LIST(FACT)
+#undef FACT
+};
 
 #define NO_KNOBS                                         .knob[QEMB__KNOB_AHEAD] = {0, 0, 0},
 #define AHEAD(...)                                       .knob[QEMB__KNOB_AHEAD] = {__VA_ARGS__},

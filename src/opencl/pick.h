@@ -44,25 +44,31 @@ typedef enum qemb__knob_name {
         QEMB__KNOBS
 } qemb__knob_name;
 
-/* Facts of a launch, and of the device. */
+/* Facts of a launch: X(name, bit), a line each. The device adds those from bit 16 on (open_picker in engine.c). variants.inc names them
+ * without the prefix. */
+#define QEMB__FACT_LIST(X)                                                                                                                 \
+    X(TORCH_POOL, 0)      /* pooled, a torch arithmetic, no max_norm, the device divides by itself */                                      \
+    X(ALIGNED, 1)         /* every row and every output row starts on 16 bytes */                                                          \
+    X(NARROW4, 2)         /* rows fit the registers of 32 lanes, 4 columns a load */                                                       \
+    X(NARROW1, 3)         /* the same, one column a load */                                                                                \
+    X(ROWS_32, 4)         /* no table has more than 2^32 rows */                                                                           \
+    X(FEW_LOOKUPS, 5)     /* one work-item is done before more would be */                                                                 \
+    X(EVEN_TABLES, 6)     /* tables enough for the cores, small enough for their caches */                                                 \
+    X(SOME_BLOCKS, 7)     /* some table's rows come in float16 blocks */                                                                   \
+    X(WHOLE_BLOCKS, 8)    /* values are wanted, as whole aligned blocks */                                                                 \
+    X(SMALL_TORCH_CPU, 9) /* rows of at most 64 columns under torch_cpu */                                                                 \
+    X(ASKED_FOR, 11)      /* never true: a variant that only a tuning file or a name chooses */                                            \
+    X(ONE_SLAB, 12)       /* one table, which begins where its only slab does, and is fake-quantised */                                    \
+    X(SMALL_TABLE, 13)    /* staged_facts in bag_forward.c */                                                                              \
+    X(WARP_SHUFFLE, 16)   /* lanes exchange values by shuffles */                                                                          \
+    X(WARP_REDUCE, 17)    /* and reduce over a warp */                                                                                     \
+    X(LOCAL_32K, 18)      /* groups of 256 and 32 KiB of local memory */
+
 enum {
-    QEMB__TORCH_POOL = 1 << 0,      /* pooled, a torch arithmetic, no max_norm, the device divides by itself */
-    QEMB__ALIGNED = 1 << 1,         /* every row and every output row starts on 16 bytes */
-    QEMB__NARROW4 = 1 << 2,         /* rows fit the registers of 32 lanes, 4 columns a load */
-    QEMB__NARROW1 = 1 << 3,         /* the same, one column a load */
-    QEMB__ROWS_32 = 1 << 4,         /* no table has more than 2^32 rows */
-    QEMB__FEW_LOOKUPS = 1 << 5,     /* one work-item is done before more would be */
-    QEMB__EVEN_TABLES = 1 << 6,     /* tables enough for the cores, small enough for their caches */
-    QEMB__SOME_BLOCKS = 1 << 7,     /* some table's rows come in float16 blocks */
-    QEMB__WHOLE_BLOCKS = 1 << 8,    /* values are wanted, as whole aligned blocks */
-    QEMB__SMALL_TORCH_CPU = 1 << 9, /* rows of at most 64 columns under torch_cpu */
-    QEMB__ASKED_FOR = 1 << 11,      /* never true: a variant that only a tuning file or a name chooses */
-    QEMB__ONE_SLAB = 1 << 12,       /* one table, which begins where its only slab does, and is fake-quantised */
-    QEMB__SMALL_TABLE = 1 << 13,    /* staged_facts in bag_forward.c */
-    QEMB__WARP_SHUFFLE = 1 << 16,   /* of the device, from here on */
-    QEMB__WARP_REDUCE = 1 << 17,
-    QEMB__LOCAL_32K = 1 << 18, /* groups of 256 and 32 KiB of local memory */
-    QEMB__DEVICE_FACTS = 0x7f << 16
+#define QEMB__FACT_ENUM(fact, bit) QEMB__##fact = 1 << (bit),
+    QEMB__FACT_LIST(QEMB__FACT_ENUM)
+#undef QEMB__FACT_ENUM
+        QEMB__DEVICE_FACTS = 0x7f << 16
 };
 
 typedef struct qemb__knob {
