@@ -108,10 +108,10 @@ static bool parse_value(const qemb__field *f, const char *text, size_t length, v
     case QEMB__FIELD_REAL:
         return parse_real(text, length, at);
     case QEMB__FIELD_TEXT:
-        *(const char **)at = text;
-        return true;
+        break;
     }
-    return false;
+    *(const char **)at = text;
+    return true;
 }
 
 qemb_status qemb__fields_read(const char *path, const char *key, const char *text, const qemb__field *fields, void *values) {

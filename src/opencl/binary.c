@@ -68,13 +68,15 @@ static int find_device(const qemb__cl *cl, cl_program program, size_t *bytes) {
         clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, count * sizeof *sizes, sizes, NULL) != CL_SUCCESS) {
         return -1;
     }
-    for (cl_uint k = 0; k < count; k++) {
-        if (devices[k] == cl->device) {
-            *bytes = sizes[k];
-            return sizes[k] && sizes[k] < (size_t)limit ? (int)k : -1;
-        }
+    cl_uint k = 0;
+    while (k < count && devices[k] != cl->device) {
+        k++;
     }
-    return -1;
+    if (k == count || sizes[k] == 0 || sizes[k] >= (size_t)limit) {
+        return -1;
+    }
+    *bytes = sizes[k];
+    return (int)k;
 }
 
 void qemb__cl_binary_store(const qemb__cl *cl, const qemb__cache_key *key, cl_program program) {

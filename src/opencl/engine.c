@@ -111,9 +111,7 @@ static qemb_status fence_wait(qemb_context *ctx, void **fence) {
     }
     cl_int error = clWaitForEvents(1, &event);
     const bool finished = error != CL_SUCCESS && clFinish(cl->queue) == CL_SUCCESS;
-    if (finished) {
-        error = CL_SUCCESS; /* ended all the same; the poll says how */
-    }
+    error = finished ? CL_SUCCESS : error; /* ended all the same; the poll says how */
     const qemb_status st = qemb__cl_waited(ctx, error, finished, "clWaitForEvents");
     if (st == QEMB_OK || ctx->lost) {
         (void)clReleaseEvent(event);

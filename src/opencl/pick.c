@@ -6,6 +6,7 @@
  * always one. */
 #include "opencl/pick.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,10 +109,8 @@ static void set_knobs(const qemb__picker *picker, const qemb__variant *v, const 
     while (pick->knob[QEMB__KNOB_LOCAL] > picker->max_local && pick->knob[QEMB__KNOB_LOCAL] > 1) {
         pick->knob[QEMB__KNOB_LOCAL] /= 2;
     }
-    /* lanes of a row lie in one group */
-    while (v->knob[QEMB__KNOB_LANES].most && pick->knob[QEMB__KNOB_LANES] > pick->knob[QEMB__KNOB_LOCAL]) {
-        pick->knob[QEMB__KNOB_LANES] /= 2;
-    }
+    /* lanes of a row lie in one group: no variant has more of them than its smallest group, and no device of their family smaller groups */
+    assert(!v->knob[QEMB__KNOB_LANES].most || pick->knob[QEMB__KNOB_LANES] <= pick->knob[QEMB__KNOB_LOCAL]);
 }
 
 static void choose(const qemb__picker *picker, const qemb__case *launch, qemb__pick *pick) {

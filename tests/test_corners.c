@@ -1,0 +1,323 @@
+/* test_corners.c - what only an odd machine or another thread brings about: a context that is busy at every call, memory that begins
+ * anywhere, reads and writes that come in pieces or break off, a folder that cannot be listed.
+ *
+ * The linker sends the library's calls of mmap, read, write, opendir and fopen here (--wrap). All on the host: nothing is compiled. */
+#include <criterion/criterion.h>
+#include <qemb/qemb.h>
+#include <qemb/qemb_io.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "core/context.h"
+#include "opencl/cache.h"
+#include "support_files.h"
+
+TestSuite(corners, .init = support_folder_create, .fini = support_folder_remove);
+
+#define OK(call)    cr_assert_eq((call), QEMB_OK, "%s", qemb_last_error())
+#define SIZE(array) (sizeof(array) / sizeof *(array))
+
+enum { E = 11, D = 3, N = 5, PAGE = 4096, HUGE = 2 << 20 };
+
+/* ---- the system, bent --------------------------------------------------------------------------------------------------------- */
+
+typedef enum bend { STRAIGHT, INTERRUPTED, IN_PIECES, BROKEN, ENDED } bend;
+
+static _Thread_local struct {
+    bool crooked, no_maps, no_list;
+    bend read, write;
+    int calls; /* of read or write since it was bent */
+} bent;
+
+void *__real_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
+ssize_t __real_read(int fd, void *target, size_t bytes);
+ssize_t __wrap_read(int fd, void *target, size_t bytes);
+ssize_t __real_write(int fd, const void *source, size_t bytes);
+ssize_t __wrap_write(int fd, const void *source, size_t bytes);
+DIR *__real_opendir(const char *name);
+DIR *__wrap_opendir(const char *name);
+FILE *__real_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen(const char *path, const char *mode);
+
+/* Memory that begins a page behind where huge pages begin, as kernels without such favours give it. */
+void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset) {
+    if (!bent.crooked || fd >= 0) {
+        return __real_mmap(at, bytes, protection, flags, fd, offset);
+    }
+    char *raw = __real_mmap(at, bytes + 2 * HUGE, protection, flags, fd, offset);
+    char *crooked = raw + (HUGE - (uintptr_t)raw % HUGE) + PAGE;
+    cr_assert(munmap(raw, (size_t)(crooked - raw)) == 0);
+    cr_assert(munmap(crooked + bytes, 2 * HUGE - (size_t)(crooked - raw)) == 0);
+    return crooked;
+}
+
+/* The bytes of the next call; -1: it fails, 0: nothing comes. */
+static ssize_t bend_call(bend how, size_t bytes) {
+    const bool first = bent.calls++ == 0;
+    if (how == INTERRUPTED && first) {
+        errno = EINTR;
+        return -1;
+    }
+    if (how == BROKEN && !first) {
+        errno = EIO;
+        return -1;
+    }
+    return how == ENDED && !first ? 0 : how == IN_PIECES && bytes > 3 ? 3 : (ssize_t)bytes;
+}
+
+ssize_t __wrap_read(int fd, void *target, size_t bytes) {
+    const ssize_t n = bend_call(bent.read, bytes);
+    return n > 0 ? __real_read(fd, target, (size_t)n) : n;
+}
+
+ssize_t __wrap_write(int fd, const void *source, size_t bytes) {
+    const ssize_t n = bend_call(bent.write, bytes);
+    return n > 0 ? __real_write(fd, source, (size_t)n) : n;
+}
+
+DIR *__wrap_opendir(const char *name) {
+    errno = EACCES;
+    return bent.no_list ? NULL : __real_opendir(name);
+}
+
+FILE *__wrap_fopen(const char *path, const char *mode) {
+    errno = EMFILE;
+    return bent.no_maps && strcmp(path, "/proc/self/smaps") == 0 ? NULL : __real_fopen(path, mode);
+}
+
+/* ---- a busy context ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct things {
+    qemb_context *ctx;
+    qemb_embedding_bag *bag;
+    qemb_batch *batch, *packed_batch;
+    qemb_packed *packed;
+    qemb_optimizer *optimizer;
+    qemb_buffer *buffer;
+} things;
+
+static void open_things(things *t) {
+    static const int32_t ids[N] = {1, 7, 7, 2, 10}, offsets[2] = {0, 2};
+    const qemb_input in = {
+        .indices = ids, .num_indices = N, .indices_dtype = QEMB_INT32, .offsets = offsets, .num_offsets = 2, .offsets_dtype = QEMB_INT32};
+    OK(qemb_context_create("reference", &t->ctx));
+    OK(qemb_embedding_bag_create(
+        t->ctx, &(qemb_embedding_bag_desc){.num_embeddings = E, .embedding_dim = D, .mode = QEMB_MODE_SUM, .qconfig = qemb_qconfig_8bit()},
+        &t->bag));
+    OK(qemb_batch_create(t->ctx, &t->batch));
+    OK(qemb_batch_create(t->ctx, &t->packed_batch));
+    OK(qemb_buffer_create(t->ctx, 4096, &t->buffer));
+    OK(qemb_optimizer_create(t->ctx, t->bag, &(qemb_optimizer_desc){.kind = QEMB_ADAGRAD}, &t->optimizer));
+    OK(qemb_packed_create(t->bag, &(qemb_packed_desc){.format = {.bits = 8}, .method = QEMB_PACK_MINMAX}, &t->packed));
+    OK(qemb_batch_set(t->batch, t->bag, &in));
+    OK(qemb_packed_batch_set(t->packed, t->packed_batch, &in));
+    OK(qemb_embedding_bag_forward(t->bag, t->batch, t->buffer));
+}
+
+static void close_things(things *t) {
+    qemb_packed_destroy(t->packed);
+    qemb_optimizer_destroy(t->optimizer);
+    qemb_buffer_destroy(t->buffer);
+    qemb_batch_destroy(t->packed_batch);
+    qemb_batch_destroy(t->batch);
+    qemb_embedding_bag_destroy(t->bag);
+    qemb_context_destroy(t->ctx);
+}
+
+/* Every call that enters a context, with arguments that it takes. The number of statuses. */
+static int call_everything(const things *t, qemb_status *got, const char **name) {
+    static const int32_t ids[N] = {1, 7, 7, 2, 10};
+    static float values[E * D], low[E], high[E];
+    static unsigned char bytes[1024];
+    static int64_t skipped;
+    static double gbps;
+    static qemb_table_progress progress = {.eps = 1.0f, .observer_on = true};
+    const qemb_input in = {.indices = ids, .num_indices = N, .indices_dtype = QEMB_INT32, .columns = 1};
+    const qemb_device_input on_device = {.indices = t->buffer, .num_indices = N, .indices_dtype = QEMB_INT32, .columns = 1};
+    const qemb_gradients want = {.dense = t->buffer};
+    const qemb_embedding_bag_desc desc = {.num_embeddings = E, .embedding_dim = D, .qconfig = qemb_qconfig_float()};
+    const qemb_table_desc table = {.num_embeddings = E, .embedding_dim = D, .qconfig = qemb_qconfig_float()};
+    const qemb_packed_format format = {.layout = QEMB_LAYOUT_PLANAR, .bits = 4};
+    qemb_embedding_bag *bag = NULL;
+    qemb_batch *batch = NULL;
+    qemb_buffer *buffer = NULL;
+    qemb_optimizer *optimizer = NULL;
+    qemb_packed *packed = NULL;
+    qemb_device_report report;
+    qemb_counters counters;
+    qemb_bag_info info;
+    qemb_optimizer_info optimizer_info;
+    qemb_table_desc found;
+    int n = 0;
+#define CALL(function, ...)                                                                                                                \
+    do {                                                                                                                                   \
+        name[n] = #function;                                                                                                               \
+        got[n++] = qemb_##function(__VA_ARGS__);                                                                                           \
+    } while (0)
+    CALL(context_finish, t->ctx);
+    CALL(context_report, t->ctx, &report);
+    CALL(context_counters, t->ctx, &counters);
+    CALL(context_copy_bandwidth, t->ctx, 4096, &gbps);
+    CALL(context_force_variant, t->ctx, NULL);
+    CALL(buffer_create, t->ctx, 64, &buffer);
+    CALL(buffer_write, t->buffer, 0, 4, values);
+    CALL(buffer_read, t->buffer, 0, 4, values);
+    CALL(buffer_write_async, t->buffer, 0, 4, values);
+    CALL(buffer_read_async, t->buffer, 0, 4, values);
+    CALL(batch_create, t->ctx, &batch);
+    CALL(batch_set, t->batch, t->bag, &in);
+    CALL(batch_set_device, t->batch, t->bag, &on_device);
+    CALL(batch_status, t->batch, &skipped);
+    CALL(packed_batch_set, t->packed, t->packed_batch, &in);
+    CALL(packed_batch_set_device, t->packed, t->packed_batch, &on_device);
+    CALL(embedding_bag_create, t->ctx, &desc, &bag);
+    CALL(embedding_bag_collection_create, t->ctx, &(qemb_collection_desc){.tables = &table, .num_tables = 1}, &bag);
+    CALL(embedding_bag_from_float, t->bag, &desc.qconfig, &bag);
+    CALL(embedding_bag_to_float, t->bag, &bag);
+    CALL(embedding_bag_info, t->bag, &info);
+    CALL(embedding_bag_table, t->bag, 0, &found);
+    CALL(embedding_bag_read_weight, t->bag, 0, 0, E, values);
+    CALL(embedding_bag_write_weight, t->bag, 0, 0, E, values);
+    CALL(embedding_bag_read_observer, t->bag, 0, 0, E, &(qemb_observer_rows){.min_val = low, .max_val = high});
+    CALL(embedding_bag_write_observer, t->bag, 0, 0, E, low, high);
+    CALL(embedding_bag_get_progress, t->bag, 0, &progress);
+    CALL(embedding_bag_set_progress, t->bag, 3, &progress);
+    CALL(embedding_bag_set_schedule, t->bag, 0, 1, 1);
+    CALL(embedding_bag_set_observer, t->bag, 0, true);
+    CALL(embedding_bag_set_fake_quant, t->bag, 0, true);
+    CALL(embedding_bag_fake_quantise, t->bag, 0, 0, E, t->buffer);
+    CALL(embedding_bag_observe_all, t->bag);
+    CALL(embedding_bag_forward, t->bag, t->batch, t->buffer);
+    CALL(embedding_bag_backward, t->bag, t->batch, t->buffer, &want);
+    CALL(embedding_bag_sort, t->bag, t->batch);
+    CALL(embedding_bag_step, t->bag, t->batch, t->buffer, t->optimizer);
+    CALL(embedding_bag_prepare, t->bag, NULL);
+    CALL(optimizer_create, t->ctx, t->bag, &(qemb_optimizer_desc){.kind = QEMB_SGD}, &optimizer);
+    CALL(optimizer_set_lr, t->optimizer, 0.5);
+    CALL(optimizer_info_get, t->optimizer, &optimizer_info);
+    CALL(optimizer_set_steps, t->optimizer, 3);
+    CALL(optimizer_read_state, t->optimizer, 0, 0, 0, E, values);
+    CALL(optimizer_write_state, t->optimizer, 0, 0, 0, E, values);
+    CALL(packed_create, t->bag, NULL, &packed);
+    CALL(packed_convert, t->packed, &format, 0, &packed);
+    CALL(packed_read_rows, t->packed, 0, 0, 1, bytes, NULL);
+    CALL(packed_unpack, t->packed, 0, 0, E, values);
+    CALL(packed_forward, t->packed, t->packed_batch, t->buffer, QEMB_FLOAT32);
+    CALL(packed_prepare, t->packed, NULL, QEMB_FLOAT32);
+#undef CALL
+    cr_assert(!bag && !batch && !buffer && !optimizer && !packed, "a call that was refused made something");
+    return n;
+}
+
+Test(corners, busy, .description = "context: while another thread is inside, each call says BUSY and its name, and changes nothing") {
+    qemb_status got[64];
+    const char *name[64];
+    float before[E * D], after[E * D];
+    things t = {0};
+    open_things(&t);
+    OK(qemb_embedding_bag_read_weight(t.bag, 0, 0, E, before));
+    OK(qemb__enter(t.ctx, "test"));
+    const int calls = call_everything(&t, got, name);
+    cr_expect_str_empty(qemb_context_build_log(t.ctx));
+    qemb__leave(t.ctx);
+    for (int i = 0; i < calls; i++) {
+        cr_expect_eq(got[i], QEMB_ERR_BUSY, "%s: %s", name[i], qemb_status_name(got[i]));
+    }
+    cr_expect_gt(calls, 48);
+    OK(qemb_embedding_bag_read_weight(t.bag, 0, 0, E, after));
+    cr_expect_arr_eq(before, after, sizeof before);
+    close_things(&t);
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------------------- */
+
+Test(corners, pages, .description = "memory: large pieces start where huge pages do, wherever the system's begin") {
+    for (int k = 0; k < 2; k++) {
+        void *block = NULL;
+        const size_t bytes = 3 * HUGE + 5;
+        bent.crooked = k == 1;
+        OK(qemb__pages_alloc(bytes, &block));
+        bent.crooked = false;
+        cr_expect_eq((uintptr_t)block % HUGE, 0);
+        memset(block, 1, bytes);
+        cr_expect(qemb__pages_size(block, bytes) >= PAGE);
+        bent.no_maps = true;
+        cr_expect_eq(qemb__pages_size(block, bytes), PAGE, "without the system's list");
+        bent.no_maps = false;
+        qemb__pages_free(block, bytes);
+    }
+    cr_expect_eq(qemb__pages_size((void *)1, 1), PAGE, "an address that nothing has");
+}
+
+/* ---- files -------------------------------------------------------------------------------------------------------------------- */
+
+static bool kept(const char *folder, const qemb__cache_key *key, const char *text) {
+    size_t bytes = 0;
+    bent.calls = 0;
+    char *got = qemb__cache_get(folder, key, &bytes);
+    const bool right = got && bytes == strlen(text) && memcmp(got, text, bytes) == 0;
+    cr_expect(!got || right, "other bytes");
+    qemb__free(got);
+    return right;
+}
+
+Test(corners, cache,
+     .description = "cache: reads and writes that come in pieces are taken up again, those that break off keep and give nothing") {
+    static const char text[] = "seventeen bytes..";
+    static const struct {
+        bend how;
+        bool works;
+    } rows[] = {{STRAIGHT, true}, {INTERRUPTED, true}, {IN_PIECES, true}, {BROKEN, false}, {ENDED, false}};
+    char folder[512];
+    (void)snprintf(folder, sizeof folder, "%s", support_path("cache"));
+    for (size_t i = 0; i < SIZE(rows); i++) {
+        const qemb__cache_key key = {.word = {i, 7}};
+        bent.calls = 0;
+        bent.write = rows[i].how;
+        qemb__cache_put(folder, &key, text, sizeof text - 1, 1 << 20);
+        bent.write = STRAIGHT;
+        cr_expect_eq(kept(folder, &key, text), rows[i].works, "written, %d", (int)rows[i].how);
+        qemb__cache_put(folder, &key, text, sizeof text - 1, 1 << 20);
+        bent.read = rows[i].how;
+        cr_expect_eq(kept(folder, &key, text), rows[i].works, "read, %d", (int)rows[i].how);
+        bent.read = STRAIGHT;
+    }
+    bent.no_list = true; /* nothing can be thrown away then */
+    const qemb__cache_key key = {.word = {9, 9}};
+    qemb__cache_put(folder, &key, text, sizeof text - 1, 1);
+    bent.no_list = false;
+    cr_expect(kept(folder, &key, text));
+}
+
+Test(corners, header, .description = "safetensors: an escape that the header cuts off is refused with its place") {
+    static const char *const headers[] = {"{\"\\u12", "{\"\\uD800\\u12", "{\"\\u00zz\":0}", "{\"\\uD800\\u00zz\":0}"};
+    for (size_t i = 0; i < SIZE(headers); i++) {
+        char file[64] = {0};
+        const size_t length = strlen(headers[i]);
+        qemb_safetensors *opened = NULL;
+        file[0] = (char)length;
+        memcpy(file + 8, headers[i], length);
+        cr_expect_eq(qemb_safetensors_open(support_write("cut", file, 8 + length), &opened), QEMB_ERR_CORRUPT, "%s", headers[i]);
+        cr_expect(strstr(qemb_last_error(), "byte"), "%s: %s", headers[i], qemb_last_error());
+    }
+}
+
+Test(corners, prepared_twice, .description = "prepare: the room for the winners of mode max is taken once") {
+    things t = {0};
+    OK(qemb_context_create("reference", &t.ctx));
+    OK(qemb_embedding_bag_create(
+        t.ctx, &(qemb_embedding_bag_desc){.num_embeddings = E, .embedding_dim = D, .mode = QEMB_MODE_MAX, .qconfig = qemb_qconfig_8bit()},
+        &t.bag));
+    for (int k = 0; k < 2; k++) {
+        OK(qemb_embedding_bag_prepare(t.bag, &(qemb_prepare_desc){.bags = 7, .lookups = 13, .calls = QEMB_PREPARE_BACKWARD}));
+    }
+    close_things(&t);
+}
