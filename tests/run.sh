@@ -208,7 +208,7 @@ board() {
 # The tests twice over one count: without those that make calls fail, then those alone, every way to every call. What only they reach is row R20.
 covered_tests() {
     find build-coverage -name '*.gcda' -exec rm -f {} +
-    fault='test_fault|test_io_nomem|test_io_crash'
+    fault='test_fault|test_program|test_io_nomem|test_io_crash'
     figures=${QEMB_SCOREBOARD:-}
     QEMB_SCOREBOARD= # the tests' own figures are those of the release
     QEMB_ALL_WAYS=1

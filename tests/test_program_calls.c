@@ -65,15 +65,15 @@ static bool survived(const char *what, const run *good, const run *r, promise sa
     return ended && right && whole && sentence;
 }
 
-/* One way in `stride` in the default run, all of them when all are asked for. */
-static void every_way(const char *arguments, promise says, int stride) {
+/* One way in `stride` in the default run; when all are asked for all of them, or of a long command one in `sparse`, outside nightly runs. */
+static void some_ways(const char *arguments, promise says, int stride, int sparse) {
     static run good, r;
     int met = 0, harmed = 0;
     run_program(arguments, 0, 0, 0, &good);
     cr_assert_eq(good.code, 0, "%s: %s", arguments, good.output);
     cr_assert_gt(good.ways, 0, "%s", arguments);
-    for (int way = torture_all_ways() ? 0 : (int)(strlen(arguments) % (size_t)stride) % good.ways; way < good.ways;
-         way += torture_all_ways() ? 1 : stride) {
+    const int step = getenv("QEMB_NIGHTLY") ? 1 : torture_all_ways() ? sparse : stride;
+    for (int way = (int)(strlen(arguments) % (size_t)step) % good.ways; way < good.ways; way += step) {
         char what[512];
         const int for_good = way % 3 == 2;
         (void)snprintf(what, sizeof what, "qemb %s, QEMB_FAULT_CALL='%ld %d %d' (%s)", arguments, good.first[way], way % CODES, for_good,
@@ -86,6 +86,10 @@ static void every_way(const char *arguments, promise says, int stride) {
     free(good.file);
     cr_expect_gt(met, 0, "%s: no call was made to fail", arguments);
     scoreboard("R5", harmed == 0, arguments, "%d of %d ways to the program's calls failed, %d harmed", met, good.ways, harmed);
+}
+
+static void every_way(const char *arguments, promise says, int stride) {
+    some_ways(arguments, says, stride, 1);
 }
 
 /* Two tables that torch could have written, "in"; packed, "packed". */
@@ -157,9 +161,9 @@ Test(program_calls, model,
      .description = "program: train, resume, serve-check and ladder, each way to a call failing: a whole model or none") {
     support_program_is("tests/qemb_faulty");
     every_way("train " MODEL DATA "--bits 8 --save model --predictions p", ENDS, 83);
-    every_way("train " DATA "--resume model --epochs 2 --json", ENDS, 83);
-    every_way("serve-check model.packed " DATA, ENDS, 53);
+    some_ways("train " DATA "--resume model --epochs 2 --json", ENDS, 83, 7);
+    some_ways("serve-check model.packed " DATA, ENDS, 53, 2);
     if (torture_all_ways()) {
-        every_way("ladder " MODEL DATA "--seeds 1", ENDS, 1);
+        some_ways("ladder " MODEL DATA "--seeds 1", ENDS, 1, 11);
     }
 }

@@ -1,0 +1,257 @@
+/* test_fault_calls.c - every call inside the library that returns a status fails, by every way to it, on both engines and in files.
+ *
+ * Faults of memory, of OpenCL and of the system come out of the lowest functions; what lies between them and the caller is reached by them
+ * as far as something below can fail. Here the linker bends the calls themselves (--wrap, faulty/calls.awk): a function says NOMEM before
+ * it has done anything. The oracle is the torture's: refused, unchanged or lost, and right afterwards; of files: refused, and no file. */
+#include <criterion/criterion.h>
+#include <qemb/qemb.h>
+#include <qemb/qemb_io.h>
+#include <qemb/qemb_opencl.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "scoreboard.h"
+#include "support_files.h"
+#include "support_layer.h"
+#include "support_torture.h"
+
+static _Thread_local struct {
+    int depth; /* of public calls */
+    bool armed, recording, for_good;
+    int64_t at, calls, failed;
+    const char *name; /* of the call that failed last */
+} control;
+static support_stacks ways;
+
+/* Whether this call of the library's is the one. */
+static bool fails(const char *name) {
+    if (control.depth == 0 || !(control.armed || control.recording)) {
+        return false;
+    }
+    if (control.recording) {
+        support_stack_note(&ways);
+    }
+    control.calls++;
+    const bool now = control.armed && (control.for_good ? control.calls >= control.at : control.calls == control.at);
+    control.name = now ? name : control.name;
+    control.failed += now;
+    return now;
+}
+
+static qemb_status planted(const char *name) {
+    return qemb__fail(QEMB_ERR_NOMEM, "planted in %s", name);
+}
+
+#define depth control.depth
+#include "fault_calls.inc"
+#undef depth
+
+/* ---- the walk over the API ---------------------------------------------------------------------------------------------------- */
+
+static void arm(int64_t at, int code, torture_mode mode) {
+    (void)code;
+    control.at = at;
+    control.calls = control.failed = 0;
+    control.for_good = mode == TORTURE_FOR_GOOD;
+    control.armed = true;
+}
+
+static bool disarm(void) {
+    control.armed = false;
+    return control.failed > 0;
+}
+
+static int codes(void) {
+    return 1;
+}
+
+static bool right(qemb_status st, torture_mode mode) {
+    (void)mode; /* a loader that cannot be had is no device, whatever the reason */
+    return st == QEMB_ERR_NOMEM || (st == QEMB_ERR_DEVICE && strcmp(control.name, "qemb__cl_load") == 0);
+}
+
+static const char *site(void) {
+    static char text[120];
+    (void)snprintf(text, sizeof text, "call %lld inside (%s)%s", (long long)control.at, control.name ? control.name : "",
+                   control.for_good ? " and all after it" : "");
+    return text;
+}
+
+static const char *leaks(void) {
+    return NULL; /* test_fault_memory counts */
+}
+
+static const support_stacks *record(bool on, torture_mode mode) {
+    static const support_stacks none;
+    if (on) {
+        ways.count = 0;
+    }
+    control.recording = on;
+    return mode == TORTURE_ASYNCHRONOUS ? &none : &ways;
+}
+
+static void run(const char *device, const char *label, int stride) {
+    static const torture_faults faults = {arm, disarm, codes, right, site, leaks, record, false};
+    torture_report report = {0};
+    const walk start = {.device = device, .folder = support_path("."), .opencl = strcmp(device, "reference") != 0};
+    torture(&start, &faults, &(torture_bounds){torture_all_ways() ? 1 : stride, 1, true, true}, &report);
+    (void)printf("%s: %lld failed calls, %lld refused, %lld absorbed, %lld contexts lost, %lld walks\n", label, (long long)report.injected,
+                 (long long)report.refused, (long long)report.absorbed, (long long)report.lost, (long long)report.walks);
+    scoreboard("R6", report.harmed == 0, label, "%lld failed calls inside survived, %lld harmed",
+               (long long)(report.injected - report.harmed), (long long)report.harmed);
+    cr_assert_eq(report.harmed, 0, "%lld times harmed:%s", (long long)report.harmed, report.text);
+    cr_assert_gt(report.injected, 20);
+}
+
+TestSuite(fault_calls, .init = support_folder_create, .fini = support_folder_remove, .timeout = 1200);
+
+Test(fault_calls, reference, .description = "fault_calls: any call inside fails on the reference engine: NOMEM, unchanged or lost") {
+    run("reference", "reference engine", 7);
+}
+
+Test(fault_calls, opencl, .description = "fault_calls: any call inside fails on OpenCL: NOMEM, unchanged or lost") {
+    (void)support_layer_open();
+    run("opencl", "OpenCL engine", 23);
+}
+
+/* ---- files -------------------------------------------------------------------------------------------------------------------- */
+
+/* Repeats `work` with one way to a call inside after the other failing; no file of its may be left. */
+static void fail_everywhere(const char *what, qemb_status (*work)(void), int least) {
+    static uint64_t seen[SUPPORT_STACKS];
+    static support_stacks noted;
+    int64_t count = 0, failed = 0;
+    (void)record(true, TORTURE_ONCE);
+    cr_assert_eq(work(), QEMB_OK, "%s: %s", what, qemb_last_error());
+    noted = *record(false, TORTURE_ONCE);
+    for (int64_t at = 1; at <= noted.count && at <= SUPPORT_STACKS; at++) {
+        int64_t k = 0;
+        while (k < count && seen[k] != noted.stack[at - 1]) {
+            k++;
+        }
+        if (k < count) {
+            continue;
+        }
+        seen[count++] = noted.stack[at - 1];
+        arm(at, 0, count % 2 ? TORTURE_ONCE : TORTURE_FOR_GOOD);
+        const qemb_status st = work();
+        cr_expect(!disarm() || st == QEMB_ERR_NOMEM, "%s, %s: %s, %s", what, site(), qemb_status_name(st), qemb_last_error());
+        cr_expect_eq(support_count_files(".tmp."), 0, "%s, %s: a file is left", what, site());
+        failed += control.failed > 0;
+    }
+    (void)printf("%s: %lld ways of %lld calls\n", what, (long long)failed, (long long)noted.count);
+    cr_expect_geq(failed, least, "%s", what);
+}
+
+enum { ROWS = 97, BATCH = 16 };
+
+static qemb_status generate(void) {
+    qemb_click_generator *generator = NULL;
+    qemb_click_report report;
+    static int32_t ids[BATCH * QEMB_CLICK_SPARSE];
+    qemb_status st = qemb_click_generator_create(&(qemb_click_generator_desc){.scale = 0.0001}, &generator);
+    st = st == QEMB_OK ? qemb_click_generator_write(generator, support_path("log"), 0, ROWS, NULL, NULL, &report) : st;
+    st = st == QEMB_OK ? qemb_click_generator_rows(generator, 5, BATCH, ids, NULL, NULL, NULL) : st;
+    st = st == QEMB_OK ? qemb_click_generator_score(generator, 0, ROWS, &report) : st;
+    qemb_click_generator_destroy(generator);
+    return st;
+}
+
+static qemb_status read_log(void) {
+    static int32_t ids[BATCH * QEMB_CLICK_SPARSE];
+    qemb_click_reader *reader = NULL;
+    int64_t rows = 1;
+    qemb_status st = qemb_click_reader_open(&(qemb_click_desc){.path = support_path("log"), .ids = QEMB_CLICK_FIRST_SEEN}, &reader);
+    st = st == QEMB_OK ? qemb_click_reader_count(reader, &rows) : st;
+    st = st == QEMB_OK ? qemb_click_reader_rewind(reader) : st;
+    while (st == QEMB_OK && rows > 0) {
+        st = qemb_click_reader_next(reader, BATCH, ids, NULL, NULL, &rows);
+    }
+    qemb_click_reader_close(reader);
+    return st;
+}
+
+static qemb_status feed(void) {
+    qemb_click_generator *generator = NULL;
+    qemb_click_feed *made = NULL;
+    qemb_click_batch batch;
+    qemb_status st = qemb_click_generator_create(&(qemb_click_generator_desc){.scale = 0.0001}, &generator);
+    st = st == QEMB_OK
+             ? qemb_click_feed_create(&(qemb_click_feed_desc){.generator = generator, .row_count = ROWS, .capacity = BATCH}, &made)
+             : st;
+    st = st == QEMB_OK ? qemb_click_feed_next(made, &batch) : st;
+    st = st == QEMB_OK ? qemb_click_feed_rewind(made) : st;
+    st = st == QEMB_OK ? qemb_click_feed_next(made, &batch) : st;
+    qemb_click_feed_destroy(made);
+    qemb_click_generator_destroy(generator);
+    return st;
+}
+
+static const int64_t shape[] = {7, 3};
+static const qemb_tensor_desc tensor = {"emb.weight", shape, 2, QEMB_FILE_F32};
+static const float values[21] = {1, 2, 3};
+
+static qemb_status arrays(void) {
+    qemb_npy *npy = NULL;
+    qemb_tensor_view view;
+    qemb_status st = qemb_npy_save(support_path("a.npy"), &tensor, values);
+    st = st == QEMB_OK ? qemb_npy_open(support_path("a.npy"), &npy, &view) : st;
+    qemb_npy_close(npy);
+    return st;
+}
+
+/* A module with an optimiser, saved, packed from the file, looked into. */
+static qemb_status convert(void) {
+    qemb_qconfig qconfig = qemb_qconfig_4bit();
+    qconfig.observer = QEMB_OBSERVER_MIN_MAX;
+    static const int64_t ids[] = {1, 2, 3, 4};
+    const qemb_input input = {.indices = ids, .num_indices = 4, .indices_dtype = QEMB_INT64, .columns = 1};
+    qemb_batch *batch = NULL;
+    qemb_buffer *out = NULL;
+    const qemb_table_desc tables[] = {{.num_embeddings = 5, .embedding_dim = 3, .qconfig = qconfig, .seed = 1},
+                                      {.num_embeddings = 7, .embedding_dim = 3, .qconfig = qconfig, .seed = 2}};
+    const qemb_convert_desc packed = {.prefix = "m.", .format = {.layout = QEMB_LAYOUT_PLANAR, .bits = 4}, .keep = true};
+    const qemb_convert_desc torch = {.format = {.layout = QEMB_LAYOUT_TORCH_ROWWISE, .bits = 8}};
+    qemb_context *ctx = NULL;
+    qemb_embedding_bag *bag = NULL;
+    qemb_saver *saver = NULL;
+    qemb_safetensors *file = NULL;
+    qemb_status st = qemb_context_create("reference", &ctx);
+    st = st == QEMB_OK ? qemb_embedding_bag_collection_create(ctx, &(qemb_collection_desc){.tables = tables, .num_tables = 2}, &bag) : st;
+    st = st == QEMB_OK ? qemb_batch_create(ctx, &batch) : st;
+    st = st == QEMB_OK ? qemb_batch_set(batch, bag, &input) : st;
+    st = st == QEMB_OK ? qemb_buffer_create(ctx, 256, &out) : st;
+    st = st == QEMB_OK ? qemb_embedding_bag_forward(bag, batch, out) : st;
+    st = st == QEMB_OK ? qemb_saver_create(&saver) : st;
+    st = st == QEMB_OK ? qemb_saver_add_module(saver, "m.", bag) : st;
+    st = st == QEMB_OK ? qemb_saver_write(saver, support_path("state")) : st;
+    st = st == QEMB_OK ? qemb_safetensors_open(support_path("state"), &file) : st;
+    st = st == QEMB_OK ? qemb_convert(ctx, file, &packed, support_path("packed")) : st;
+    qemb_convert_desc observed = packed;
+    observed.method = QEMB_PACK_OBSERVER;
+    st = st == QEMB_OK ? qemb_convert(ctx, file, &observed, support_path("packed")) : st;
+    qemb_safetensors_close(file);
+    file = NULL;
+    st = st == QEMB_OK ? qemb_safetensors_save(support_path("torch"), &tensor, (const void *[]){values}, 1, NULL, 0) : st;
+    st = st == QEMB_OK ? qemb_safetensors_open(support_path("torch"), &file) : st;
+    st = st == QEMB_OK ? qemb_convert(ctx, file, &torch, support_path("packed")) : st;
+    qemb_safetensors_close(file);
+    qemb_saver_destroy(saver);
+    qemb_buffer_destroy(out);
+    qemb_batch_destroy(batch);
+    qemb_embedding_bag_destroy(bag);
+    qemb_context_destroy(ctx);
+    return st;
+}
+
+Test(fault_calls, files,
+     .description = "fault_calls: any call inside fails while files are written, read and converted: NOMEM, no file left") {
+    fail_everywhere("generate", generate, 5);
+    fail_everywhere("read", read_log, 5);
+    fail_everywhere("feed", feed, 5);
+    fail_everywhere("arrays", arrays, 5);
+    fail_everywhere("convert", convert, 100);
+}
