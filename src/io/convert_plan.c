@@ -56,7 +56,7 @@ static qemb_status read_state(const qemb__convert *c, qemb__convert_table *t) {
     int64_t on = 1;
     TRY(qemb__load_text(&at, QEMB__KEY_TABLE, &text));
     t->has_text = text != NULL;
-    TRY(text ? qemb__fields_read(c->file->path, QEMB__KEY_TABLE, text, qemb__table_fields, &t->text) : QEMB_OK);
+    TRY(text ? qemb__fields_read(who, c->file->path, QEMB__KEY_TABLE, text, qemb__table_fields, &t->text) : QEMB_OK);
     t->eps = 0x1p-23f;
     TRY(qemb__load_find(&at, qemb__module_keys[QEMB__MIN], &t->min));
     if (!t->min.name || t->min.count == 0) {
@@ -159,7 +159,7 @@ static qemb_status find_options(qemb__convert *c) {
         const char *text = NULL;
         TRY(qemb_safetensors_metadata_at(c->file, i, &key, &text));
         if (ends_with(key, QEMB__KEY_MODULE) && (!c->desc->prefix || strncmp(key, c->desc->prefix, strlen(c->desc->prefix)) == 0)) {
-            TRY(qemb__fields_read(c->file->path, key, text, qemb__object_fields, &c->object));
+            TRY(qemb__fields_read(who, c->file->path, key, text, qemb__object_fields, &c->object));
             modules++;
         }
     }

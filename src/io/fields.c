@@ -114,29 +114,30 @@ static bool parse_value(const qemb__field *f, const char *text, size_t length, v
     return true;
 }
 
-qemb_status qemb__fields_read(const char *path, const char *key, const char *text, const qemb__field *fields, void *values) {
+qemb_status qemb__fields_read(const char *who, const char *path, const char *key, const char *text, const qemb__field *fields,
+                              void *values) {
     qemb_status st = QEMB_OK;
     static const char word[] = "version=";
     const char *at = text + sizeof word - 1;
     int64_t version = 0;
     REQUIRE(strncmp(text, word, sizeof word - 1) == 0 && parse_integer(at, strcspn(at, " "), &version) && at[strcspn(at, " ")],
-            QEMB_ERR_CORRUPT, "%s: text '%.200s', byte 0: want '%s' and a number", path, key, word);
-    REQUIRE(version == VERSION, QEMB_ERR_UNSUPPORTED, "%s: text '%.200s' is of version %lld, this library reads version %d", path, key,
-            (long long)version, VERSION);
+            QEMB_ERR_CORRUPT, "%s: %s: text '%.200s', byte 0: want '%s' and a number", who, path, key, word);
+    REQUIRE(version == VERSION, QEMB_ERR_UNSUPPORTED, "%s: %s: text '%.200s' is of version %lld, this library reads version %d", who, path,
+            key, (long long)version, VERSION);
     at += strcspn(at, " ") + 1;
     for (const qemb__field *f = fields; f->name; ++f) {
         const size_t name = strlen(f->name);
-        REQUIRE(strncmp(at, f->name, name) == 0 && at[name] == '=', QEMB_ERR_CORRUPT, "%s: text '%.200s', byte %lld: want '%s='", path, key,
-                (long long)(at - text), f->name);
+        REQUIRE(strncmp(at, f->name, name) == 0 && at[name] == '=', QEMB_ERR_CORRUPT, "%s: %s: text '%.200s', byte %lld: want '%s='", who,
+                path, key, (long long)(at - text), f->name);
         at += name + 1;
         const size_t length = f->kind == QEMB__FIELD_TEXT ? strlen(at) : strcspn(at, " ");
         REQUIRE(parse_value(f, at, length, (char *)values + f->offset), QEMB_ERR_CORRUPT,
-                "%s: text '%.200s', byte %lld: %s=%.*s is not an allowed value", path, key, (long long)(at - text), f->name,
+                "%s: %s: text '%.200s', byte %lld: %s=%.*s is not an allowed value", who, path, key, (long long)(at - text), f->name,
                 (int)(length < 40 ? length : 40), at);
         at += length;
         const bool last = !f[1].name;
-        REQUIRE(*at == (last ? '\0' : ' '), QEMB_ERR_CORRUPT, "%s: text '%.200s', byte %lld: want %s", path, key, (long long)(at - text),
-                last ? "its end" : "a space");
+        REQUIRE(*at == (last ? '\0' : ' '), QEMB_ERR_CORRUPT, "%s: %s: text '%.200s', byte %lld: want %s", who, path, key,
+                (long long)(at - text), last ? "its end" : "a space");
         at += !last;
     }
 done:

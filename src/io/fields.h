@@ -26,8 +26,9 @@ typedef struct qemb__field {
 /* Every field of `fields` (ends with a NULL name), in order. To be freed. */
 qemb_status qemb__fields_write(const qemb__field *fields, const void *values, char **text);
 
-/* The same back. Each field must stand there, in order and once; CORRUPT with file, key and reason otherwise, UNSUPPORTED for another
- * version. Texts point into `text`. */
-qemb_status qemb__fields_read(const char *path, const char *key, const char *text, const qemb__field *fields, void *values);
+/* The same back, for the call `who`. Each field must stand there, in order and once; CORRUPT with file, key and reason otherwise,
+ * UNSUPPORTED for another version. Texts point into `text`. */
+qemb_status qemb__fields_read(const char *who, const char *path, const char *key, const char *text, const qemb__field *fields,
+                              void *values);
 
 #endif

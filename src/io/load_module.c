@@ -113,7 +113,7 @@ static qemb_status check_table(const qemb__load *at, const qemb_embedding_bag *b
     TRY(qemb__load_want(at, qemb__module_keys[QEMB__WEIGHT], QEMB_FILE_F32, 2, shape, &s->weight));
     TRY(qemb__load_text(at, QEMB__KEY_TABLE, &text));
     s->has_text = text != NULL;
-    TRY(text ? qemb__fields_read(at->file->path, QEMB__KEY_TABLE, text, qemb__table_fields, &s->text) : QEMB_OK);
+    TRY(text ? qemb__fields_read(at->who, at->file->path, QEMB__KEY_TABLE, text, qemb__table_fields, &s->text) : QEMB_OK);
     TRY(qemb__is_float_table(bag, t, &is_float));
     TRY(qemb__load_find(at, qemb__module_keys[QEMB__FAKE_QUANT], &view));
     s->quantised = view.name && !is_float;

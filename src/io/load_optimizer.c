@@ -21,7 +21,7 @@ static qemb_status check_text(const qemb__load *at, const qemb_optimizer_info *i
     if (!text) {
         goto done;
     }
-    TRY(qemb__fields_read(at->file->path, QEMB__KEY_OPTIMIZER, text, qemb__optimizer_fields, &in_file));
+    TRY(qemb__fields_read(at->who, at->file->path, QEMB__KEY_OPTIMIZER, text, qemb__optimizer_fields, &in_file));
     qemb__optimizer_text_of(&info->desc, &here);
     for (const qemb__field *f = qemb__optimizer_fields; f->name; ++f) {
         const char *a = (const char *)&in_file + f->offset;

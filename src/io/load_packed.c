@@ -18,7 +18,7 @@ static qemb_status want_text(const qemb__load *at, const char *key, const qemb__
     const char *text = NULL;
     TRY(qemb__load_text(at, key, &text));
     REQUIRE(text, QEMB_ERR_ARG, "%s: %s: no text '%s%s', so no packed tables under this prefix", who, at->file->path, at->prefix, key);
-    TRY(qemb__fields_read(at->file->path, key, text, fields, values));
+    TRY(qemb__fields_read(at->who, at->file->path, key, text, fields, values));
 done:
     return st;
 }
