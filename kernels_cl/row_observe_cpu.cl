@@ -7,8 +7,8 @@
  * Knobs    DIM, or not defined: all rows have that many columns and the torch_cpu arithmetic, so that nothing is asked row by row;
  *          STATE 0: the table keeps none, the row's own range is reported;  VALUES 1: fake-quantised rows are wanted, 2: as whole blocks past the caches;
  *          ROWS an item */
-#if !defined(STATE) || !defined(VALUES) || !defined(ROWS)
-#error "STATE, VALUES and ROWS are set by src/opencl/row_observe.c"
+#ifndef ROWS
+#error "ROWS is set by src/opencl/row_observe.c"
 #endif
 
 #ifdef DIM
@@ -100,43 +100,14 @@ __kernel void row_observe(__global const q_table *tables, __global const float *
     }
     for (long i = begin; i < end; i++) {
         __global const float *w = slab + t->base + (a.first + i) * dim;
-        float16 low = (float16)(INFINITY);
-        float16 high = (float16)(-INFINITY);
-        float16 odd = (float16)(0.0f);
-        for (int c = 0; c < dim; c += 16) {
-            const float16 x = dim < 16 ? load_small(w, dim) : vload16(0, w + (c + 16 <= dim ? c : dim - 16));
-            low = vmin16(x, low);
-            high = vmax16(x, high);
-            odd = fma(x, (float16)(0.0f), odd);
-        }
-        Q_RANGE(low, high, odd, lo, hi);
-        q_state s = {lo, hi, a.observations};
-#if STATE
-        __global q_state *stored = state + t->state_base + a.first + i;
-        s = *stored;
-        const int observes = a.observations > s.count;
-        const int repaired = q_catch_up(t->observer, t->averaging, lo, hi, a.observations, &s);
-        if (a.store && observes) {
-            *stored = s;
-            if (lo != lo) {
-                atomic_add(&events[0], 1u);
-            }
-            if (repaired) {
-                atomic_add(&events[2], (uint)repaired);
-            }
-        }
-#endif
-        const q_qparams p = q_row_qparams(t, s.min_val, s.max_val, lo, hi);
+        const float2 range = range_of(w, dim);
+        const q_state s = observed(t, state + t->state_base + a.first + i, a, range, events, 1);
+        const q_qparams p = q_row_qparams(t, s.min_val, s.max_val, range.s0, range.s1);
 #if VALUES
         write_values(t, w, p, values + a.values_at + i * dim);
 #endif
         if (a.report) {
-            const int seen = s.count > 0;
-            __global float *r = result + a.result_at + i;
-            r[0] = seen ? s.min_val : Q_NAN;
-            r[a.result_stride] = seen ? s.max_val : Q_NAN;
-            r[2 * a.result_stride] = seen ? p.scale : 1.0f;
-            r[3 * a.result_stride] = seen ? p.zero : 0.0f;
+            report_row(result + a.result_at + i, a.result_stride, s, p);
         }
     }
 }

@@ -6,11 +6,10 @@
  * Mapping  one work-item a row; of row_pack one for ROWS neighbouring rows, whose reductions and divisions overlap
  * Moves    row_pack reads 4*count*D, writes count*(ceil(D*BITS/8) + qparams); row_unpack the other way round
  * Needs    packed buffers that began as zeros: bytes between a row's end and the next are never written
- * Knobs    ROWS an item of row_pack;  BITS 8|4|2 of the target (row_unpack: of the source);  METHOD Q_PACK_*;  STATE 1: the source keeps observer state */
-#if !defined(ROWS) || !defined(BITS) || !defined(METHOD) || !defined(STATE)
-#error "ROWS, BITS, METHOD and STATE are set by src/opencl/row_pack.c"
+ * Knobs    ROWS an item of row_pack;  those of row_pack_head.cl */
+#ifndef ROWS
+#error "ROWS is set by src/opencl/row_pack.c"
 #endif
-#define PER (8 / BITS) /* codes a byte */
 
 static inline uint16 codes16(const float16 x, const q_packing k) {
     return as_uint16(q_packing_code(x, k) + (float16)(8388608.0f)) & (uint16)(0xffu); /* code + 2^23 holds the code in its low bits */
@@ -54,40 +53,6 @@ static inline int whole_blocks(const int dim) {
     return dim >= 16 && dim % PER == 0;
 }
 
-/* Range of one row; NaN where it holds NaN or inf. */
-static inline float2 range_of(__global const float *w, const int dim) {
-    float16 low = (float16)(INFINITY);
-    float16 high = (float16)(-INFINITY);
-    float16 odd = (float16)(0.0f);
-    for (int c = 0; c < dim; c += 16) {
-        const float16 x = dim < 16 ? load_small(w, dim) : vload16(0, w + (c + 16 <= dim ? c : dim - 16));
-        low = vmin16(x, low);
-        high = vmax16(x, high);
-        odd = fma(x, (float16)(0.0f), odd);
-    }
-    Q_RANGE(low, high, odd, lo, hi);
-    return (float2)(lo, hi);
-}
-
-/* Range by the method of the row at w, whose own is (lo, hi) and which is row i of the launch. */
-static inline float2 method_range(__global const q_table *t, __global const q_state *state, __global const float *ranges, const q_row_pack a,
-                                  __global const float *w, const long i, const float2 own) {
-    float min_val = own.s0;
-    float max_val = own.s1;
-#if METHOD == Q_PACK_OBSERVER && STATE
-    q_state s = state[t->state_base + a.first + i];
-    (void)q_catch_up(t->observer, t->averaging, own.s0, own.s1, a.observations, &s);
-    min_val = s.min_val;
-    max_val = s.max_val;
-#elif METHOD == Q_PACK_GREEDY
-    q_greedy_range(w, t->dim, BITS, &min_val, &max_val);
-#elif METHOD == Q_PACK_GIVEN
-    min_val = ranges[2 * (a.ranges_at + i)];
-    max_val = ranges[2 * (a.ranges_at + i) + 1];
-#endif
-    return (float2)(min_val, max_val);
-}
-
 static inline void store_codes(__global const float *w, const int dim, const q_packing k, __global uchar *codes) {
     const int blocks = whole_blocks(dim) ? dim : dim / 16 * 16;
     for (int c = 0; c < blocks; c += 16) {
@@ -97,7 +62,7 @@ static inline void store_codes(__global const float *w, const int dim, const q_p
     for (int c = blocks; c < dim; c += PER) {
         uint byte = 0;
         for (int j = 0; j < PER && c + j < dim; j++) {
-            byte |= codes16((float16)(w[c + j]), k).s0 << (j * BITS);
+            byte |= code_of(w[c + j], k) << (j * BITS);
         }
         codes[c / PER] = (uchar)byte;
     }
@@ -163,49 +128,10 @@ __kernel void row_unpack(__global const q_table *tables, __global const uchar *p
     }
 }
 
-/* Codes are kept where they mean the same in the target; else the row's values are packed anew. */
 __kernel void row_convert(__global const q_table *sources, __global const q_table *targets, __global const uchar *from, __global uchar *packed,
                           volatile __global uint *status, const q_row_unpack a) {
     const long i = get_global_id(0);
-    if (i >= a.count) {
-        return;
+    if (i < a.count) {
+        convert_row(sources + a.table, targets + a.target_table, from, packed, status, a, i);
     }
-    __global const q_table *t = sources + a.table;
-    __global const q_table *d = targets + a.target_table;
-    __global const uchar *source = from + q_codes_of(t, a.first + i);
-    __global uchar *codes = packed + q_codes_of(d, a.target + i);
-    const q_qparams q = q_load_qparams(t, from + q_qparams_of(t, a.first + i));
-    const int same = q_same_values(t, d, q);
-    q_packing k;
-    if (same) {
-        k.scale = q.scale;
-        k.bias = q.zero;
-    } else {
-        float lo = INFINITY;
-        float hi = -INFINITY;
-        float odd = 0.0f;
-        for (int c = 0; c < t->dim; c++) {
-            const float x = fma(q.scale, (float)q_load_code(source, c, t->bits), q.zero);
-            lo = x < lo ? x : lo;
-            hi = x > hi ? x : hi;
-            odd = fma(x, 0.0f, odd);
-        }
-        lo = lo + odd + 0.0f;
-        hi = hi + odd + 0.0f;
-        k = q_packing_of(t, d, Q_PACK_MINMAX, lo, hi);
-        if (lo != lo || (!a.as_peer && !q_packing_finite(k))) {
-            (void)atomic_min(&status[lo != lo ? Q_PACK_NONFINITE : Q_PACK_INFINITE], (uint)(a.values_at + i));
-            return;
-        }
-    }
-    for (int c = 0; c < t->dim; c += PER) {
-        uint byte = 0;
-        for (int j = 0; j < PER && c + j < t->dim; j++) {
-            const int code = q_load_code(source, c + j, t->bits);
-            const uint kept = same ? (uint)code : codes16((float16)(fma(q.scale, (float)code, q.zero)), k).s0;
-            byte |= kept << (j * BITS);
-        }
-        codes[c / PER] = (uchar)byte;
-    }
-    q_store_qparams(d, packed + q_qparams_of(d, a.target + i), k.scale, k.bias);
 }

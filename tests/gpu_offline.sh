@@ -161,12 +161,12 @@ of_line() {
         for form in "0 0" "1 0" "1 1"; do
             # shellcheck disable=SC2086
             set -- $form
-            report "state=$1 values=$2" "lanes_gpu.cl row_observe_gpu.cl" -DQV=float -DSLABS=1 -DSTATE="$1" -DVALUES="$2" -DLANES="$LANES" \
+            report "state=$1 values=$2" "lanes_gpu.cl row_range.cl row_observe_head.cl row_observe_gpu.cl" -DQV=float -DSLABS=1 -DSTATE="$1" -DVALUES="$2" -DLANES="$LANES" \
                 -DGROUP="$LOCAL" -DREDUCE="$REDUCE" $index
         done ;;
     row_pack)
         for bits in 8 4 2; do
-            report "bits=$bits" "lanes_gpu.cl row_pack_gpu.cl" -DQV=float -DSLABS=1 -DBITS=$bits -DMETHOD=Q_PACK_MINMAX -DSTATE=0 -DLANES="$LANES" \
+            report "bits=$bits" "lanes_gpu.cl row_range.cl row_pack_head.cl row_pack_gpu.cl" -DQV=float -DSLABS=1 -DBITS=$bits -DMETHOD=Q_PACK_MINMAX -DSTATE=0 -DLANES="$LANES" \
                 -DGROUP="$LOCAL" -DREDUCE="$REDUCE" $index
         done ;;
     packed_forward)

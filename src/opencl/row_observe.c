@@ -20,7 +20,8 @@ static int rows_an_item(const qemb__pick *pick) {
 }
 
 static qemb_status observe_kernel(qemb_context *ctx, const qemb__row_observe_args *args, const qemb__pick *pick, cl_kernel *kernel) {
-    static const char *const pieces[] = {"lanes_gpu.cl", "row_observe_gpu.cl"};
+    static const char *const gpu[] = {"lanes_gpu.cl", "row_range.cl", "row_observe_head.cl", "row_observe_gpu.cl"};
+    static const char *const cpu[] = {"row_range.cl", "row_observe_head.cl", "row_observe_cpu.cl"};
     const q_table *t = &args->tables->table[args->table];
     const uint32_t needs = pick->variant->needs;
     const int values = needs & QEMB__WHOLE_BLOCKS ? 2 : args->values != NULL;
@@ -31,11 +32,11 @@ static qemb_status observe_kernel(qemb_context *ctx, const qemb__row_observe_arg
         if (needs & QEMB__SMALL_TORCH_CPU) {
             (void)snprintf(options + n, sizeof options - (size_t)n, " -DDIM=%d", t->dim);
         }
-        return qemb__cl_kernel_get(ctx, "row_observe_cpu.cl", "row_observe", options, kernel);
+        return qemb__cl_kernel_pieces(ctx, cpu, 3, "row_observe", options, kernel);
     }
     (void)snprintf(options + n, sizeof options - (size_t)n, " -DQV=float -DLANES=%d -DGROUP=%d -DREDUCE=%d", pick->knob[QEMB__KNOB_LANES],
                    pick->knob[QEMB__KNOB_LOCAL], pick->knob[QEMB__KNOB_REDUCE]);
-    return qemb__cl_kernel_pieces(ctx, pieces, 2, "row_observe", options, kernel);
+    return qemb__cl_kernel_pieces(ctx, gpu, 4, "row_observe", options, kernel);
 }
 
 qemb_status qemb__cl_row_observe(qemb_context *ctx, const qemb__row_observe_args *args) {

@@ -7,8 +7,8 @@
 /* A kernel of the device's family, for rows of `bits`. */
 static qemb_status pack_kernel(qemb_context *ctx, const qemb__pick *pick, const char *name, int bits, int method, bool state,
                                cl_kernel *kernel) {
-    static const char *const gpu[] = {"lanes_gpu.cl", "row_pack_gpu.cl"};
-    static const char *const cpu[] = {"row_pack_cpu.cl"};
+    static const char *const gpu[] = {"lanes_gpu.cl", "row_range.cl", "row_pack_head.cl", "row_pack_gpu.cl"};
+    static const char *const cpu[] = {"row_range.cl", "row_pack_head.cl", "row_pack_cpu.cl"};
     const bool is_cpu = pick->variant->is_cpu;
     char options[192];
     int n = snprintf(options, sizeof options, "-DBITS=%d -DMETHOD=%d -DSTATE=%d", bits, method, state);
@@ -18,7 +18,7 @@ static qemb_status pack_kernel(qemb_context *ctx, const qemb__pick *pick, const 
         (void)snprintf(options + n, sizeof options - (size_t)n, " -DQV=float -DLANES=%d -DGROUP=%d -DREDUCE=%d",
                        pick->knob[QEMB__KNOB_LANES], pick->knob[QEMB__KNOB_LOCAL], pick->knob[QEMB__KNOB_REDUCE]);
     }
-    return qemb__cl_kernel_pieces(ctx, is_cpu ? cpu : gpu, is_cpu ? 1 : 2, name, options, kernel);
+    return qemb__cl_kernel_pieces(ctx, is_cpu ? cpu : gpu, is_cpu ? 3 : 4, name, options, kernel);
 }
 
 /* Enqueues for `rows` rows (row_pack on CPUs: groups of them): one work-item each on CPUs, `lanes` of them on GPUs. */
