@@ -96,8 +96,8 @@ static void pd_6(qemb_context *ctx) {
     static const int64_t offsets[2] = {0, 3};
     peer_gradient(ctx, &(peer_case){TABLE, .mode = QEMB_MODE_SUM, .freq = true, IDS(1, 2, 1, 1, 0), .offsets = offsets, .num_offsets = 2},
                   NULL, dense);
-    cr_assert(dense[0] == 1.0f && fabsf(dense[3] - 1.0f) < 1e-6f && dense[6] == 1.0f, "counts over the whole batch: %g %g %g",
-              (double)dense[0], (double)dense[3], (double)dense[6]);
+    cr_assert(dense[0] == 1.0f && fabsf(dense[3] - 1.0f) <= 3 * 0x1p-24f && /* three thirds */ dense[6] == 1.0f,
+              "counts over the whole batch: %g %g %g", (double)dense[0], (double)dense[3], (double)dense[6]);
 }
 
 static void pd_7(qemb_context *ctx) {
@@ -107,7 +107,8 @@ static void pd_7(qemb_context *ctx) {
     PEER_OK(qemb_embedding_bag_read_weight(o.bag, 0, 1, 1, row));
     PEER_OK(qemb_buffer_read(o.out, 0, sizeof out, out));
     const double norm = sqrt((double)row[0] * (double)row[0] + (double)row[1] * (double)row[1] + (double)row[2] * (double)row[2]);
-    cr_assert(fabs(norm - 1.0) < 1e-6, "clipped once: %g", norm);
+    /* squares, tree, root, quotient, product: 8 roundings; and the 1e-7 that torch adds to the norm */
+    cr_assert(fabs(norm - 1.0) <= 8 * 0x1p-24 + 1e-7, "clipped once: %g", norm);
     cr_assert_arr_eq(out, row, sizeof row);
     cr_assert_arr_eq(out + 3, row, sizeof row);
     cr_assert(out[6] == 0.5f && out[7] == 0.25f);
@@ -306,7 +307,7 @@ static void fq_3(qemb_context *ctx) {
     static const float rows[4] = {FLT_MAX, -FLT_MAX, 1e30f, 2e-5f};
     float out[4];
     frozen(ctx, rows, 1, 4, 0.0f, 255e-7f * 2, out); /* a scale of 2e-7 */
-    cr_assert(out[0] > 5.0e-5f && out[0] < 5.2e-5f && out[1] == 0.0f && out[2] == out[0] && fabsf(out[3] - 2e-5f) < 2e-7f,
+    cr_assert(out[0] > 5.0e-5f && out[0] < 5.2e-5f && out[1] == 0.0f && out[2] == out[0] && fabsf(out[3] - 2e-5f) < 2e-7f, /* a step */
               "clamped before the conversion");
 }
 

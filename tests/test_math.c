@@ -109,7 +109,7 @@ Test(math, power_of_enormous_orders,
         cr_expect_eq(q_pow(0.5f, orders[k]), 0.0f, "0.5^%g", (double)orders[k]);
         cr_expect_eq(q_pow(1.0f, orders[k]), 1.0f, "1^%g", (double)orders[k]);
     }
-    cr_expect_float_eq(q_pow(1.0f + 0x1p-23f, 0x1p23f), 2.718f, 0.02f);
+    cr_expect_float_eq(q_pow(1.0f + 0x1p-23f, 0x1p23f), 2.718f, 0.02f); /* a quarter of the stated error there, 2^-28 * 2^23 of e */
     cr_expect_eq(q_pow(7.0f, 0x1p-90f), 1.0f);
 }
 
