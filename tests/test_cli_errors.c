@@ -116,6 +116,7 @@ Test(cli_errors, bench_words, .description = "cli: bench refuses each value that
 }
 
 Test(cli_errors, file_words, .description = "cli: convert, inspect, lookup and tune refuse words that they do not have") {
+    support_program_is(MEASURES_NOTHING);
     write_tables();
     static const line lines[] = {
         {"convert in --nope", 2, "--nope"},
@@ -239,22 +240,22 @@ Test(cli_errors, results,
      .description = "cli: bench --full keeps results by device, --only renews some, a folder that is none is refused") {
     support_program_is(MEASURES_NOTHING);
     cr_assert(mkdir(support_path("full"), 0777) == 0 && mkdir(support_path("full/shapes"), 0777) == 0);
-    write_text("full/shapes/a.txt", "first sort --rows 11 --batch 3\nsecond sort --rows 13 --batch 3\n");
-    const char *again = "bench --full full --device reference --runs 2";
+    write_text("full/shapes/a.txt", "first sort --rows 11 --batch 3\nsecond forward --rows 13 --dim 3 --batch 3 --bag 1 --compare float\n");
+    const char *again = "bench --full full --device reference --runs 15";
     cr_assert_eq(run_with("", again), 0, "%s", output);
     cr_expect(strstr(output, "results in full/results/"), "%s", output);
     append_results("junk\\na\\tb\\nc\\td\\tnoshape\\nsort\\tx\\tsecond: of another device\\nsort\\tx\\tthird: kept\\n");
-    cr_assert_eq(run_with("", "bench --full full --device reference --runs 2 --only sec"), 0, "%s", output);
+    cr_assert_eq(run_with("", "bench --full full --device reference --runs 15 --only sec"), 0, "%s", output);
     cr_assert_eq(run_with("", "--version && cat full/results/*/*.tsv"), 0);
     cr_expect(strstr(output, "first: ") && strstr(output, "second: ") && strstr(output, "third: kept"), "%s", output);
     cr_expect(!strstr(output, "noshape") && !strstr(output, "another device"), "%s", output);
     /* columns of another version, then none kept at all */
     cr_assert_eq(run_with("", "--version && for f in full/results/*/*.tsv; do sed -i 1s/op/xx/ $f; done"), 0);
-    cr_assert_eq(run_with("", "bench --full full --device reference --runs 2 --only second"), 0, "%s", output);
+    cr_assert_eq(run_with("", "bench --full full --device reference --runs 15 --only second"), 0, "%s", output);
     cr_assert_eq(run_with("", "--version && cat full/results/*/*.tsv && rm -r full/results"), 0);
     cr_expect(!strstr(output, "first: ") && strstr(output, "second: "), "%s", output);
-    cr_expect_eq(run_with("", "bench --full full --device reference --runs 2 --only second"), 0, "%s", output);
-    cr_expect_eq(run_with("", "bench --full full --device reference --runs 2 --only none"), 0, "%s", output);
+    cr_expect_eq(run_with("", "bench --full full --device reference --runs 15 --only second"), 0, "%s", output);
+    cr_expect_eq(run_with("", "bench --full full --device reference --runs 15 --only none"), 0, "%s", output);
     /* a folder where the file should be, then a file where the folder should be */
     cr_assert_eq(run_with("", "--version && f=$(echo full/results/*/*.tsv) && rm $f && mkdir -p $f/x"), 0);
     cr_expect_eq(run_with("", again), 1);
@@ -270,6 +271,7 @@ Test(cli_errors, results,
 }
 
 Test(cli_errors, tuning, .description = "cli: tune needs a place for its file, and says so") {
+    support_program_is(MEASURES_NOTHING);
     const char *shape = "tune --quick --shape 'sort --rows 101 --batch 16'";
     char arguments[512];
     write_text("shapes", "# a comment\n\nname sort --rows 101 --batch 16\n");
@@ -395,6 +397,9 @@ Test(cli_errors, demo, .description = "cli: the demo with a log of its own, of n
     cr_expect(strstr(output, "log      good, 19 rows"), "%s", output);
     cr_expect_eq(run_with("QEMB_CRITEO= TMPDIR=", "demo " SMALL "--rows 9"), 0, "%s", output);
     cr_expect(strstr(output, "log      generated, 9 rows"), "%s", output);
+    cr_expect_eq(run_with("", "demo --device reference --dim 1 --rows 7 --batch 7"), 0, "%s",
+                 output); /* as many rows as the Kaggle set has */
+    cr_expect(strstr(output, "Kaggle cardinalities, 33762577 rows of 1"), "%s", output);
     cr_expect_eq(run_with("TMPDIR=/nowhere", "demo " SMALL), 1, "%s", output);
     cr_expect(strstr(output, "set TMPDIR to a folder that can be written to"), "%s", output);
 }

@@ -124,7 +124,7 @@ Test(fault_calls, reference, .description = "fault_calls: any call inside fails 
 
 Test(fault_calls, opencl, .description = "fault_calls: any call inside fails on OpenCL: NOMEM, unchanged or lost") {
     (void)support_layer_open();
-    run("opencl", "OpenCL engine", 23);
+    run("opencl", "OpenCL engine", 101);
 }
 
 /* ---- files -------------------------------------------------------------------------------------------------------------------- */

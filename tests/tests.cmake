@@ -45,8 +45,8 @@ qemb_sources(test_sources tests/test_*.c)
 if(QEMB_SANITIZE MATCHES "address|thread|memory") # these have an allocator of their own, and so has that test
   list(FILTER test_sources EXCLUDE REGEX "/test_io_nomem[.]c$")
 endif()
-if(QEMB_SANITIZE) # what the library does with faults is seen there by test_fault_opencl; this one looks at how the program ends
-  list(FILTER test_sources EXCLUDE REGEX "/test_program_faults[.]c$")
+if(QEMB_SANITIZE) # what the library does with faults is seen there by test_fault_opencl; these look at how the program ends
+  list(FILTER test_sources EXCLUDE REGEX "/test_(program_faults|program_calls|cli_errors)[.]c$")
 endif()
 if(QEMB_SANITIZE MATCHES "thread")
   list(APPEND support_sources tests/tsan_arena.c)
