@@ -98,6 +98,13 @@ static void read_contents(contents *c) {
     }
 }
 
+static void close_contents(contents *c) {
+    for (int i = 0; i < c->tensors; i++) {
+        free((void *)(uintptr_t)c->tensor[i].shape);
+    }
+    qemb_safetensors_close(c->file);
+}
+
 static struct { int calls, refused; } tally;
 
 static void judge(const char *what, const char *call, qemb_status st) {
@@ -168,12 +175,13 @@ Test(io_texts, fields, .description = "io: each field of each saved text with va
     }
     (void)printf("%d calls, %d refused\n", tally.calls, tally.refused);
     cr_expect_gt(tally.refused, tally.calls / 8);
+    close_contents(&c);
     close_things(&t);
 }
 
 Test(io_texts, tensors, .description = "io: each saved tensor missing, of another type or shape, empty: refused, or loaded as ever") {
     static const int64_t none[] = {0}, twelve[] = {12}, two[] = {2, 2}, one[] = {1};
-    static const float numbers[16] = {-1.0f, 1e30f, -2.0f};
+    static const float numbers[32] = {-1.0f, 1e30f, -2.0f};
     static const double infinite[16] = {1e300};
     const qemb_tensor_desc forms[] = {{"", none, 1, QEMB_FILE_F32}, {"", twelve, 1, QEMB_FILE_F32}, {"", two, 2, QEMB_FILE_F32},
                                       {"", one, 1, QEMB_FILE_F32},  {"", one, 1, QEMB_FILE_I64},    {"", one, 1, QEMB_FILE_BOOL},
@@ -211,5 +219,6 @@ Test(io_texts, tensors, .description = "io: each saved tensor missing, of anothe
     }
     (void)printf("%d calls, %d refused\n", tally.calls, tally.refused);
     cr_expect_gt(tally.refused, tally.calls / 8);
+    close_contents(&c);
     close_things(&t);
 }

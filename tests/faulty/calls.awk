@@ -6,7 +6,7 @@ FNR == 1 && FILENAME ~ /\/src\// {
     printf "#include \"%s\"\n", header
 }
 # These hand a failure on, or take over what was begun.
-/qemb__(fail|fail_in|named|lose|settle|cl_fail|cl_enqueued|cl_waited)\(/ { next }
+/qemb__(fail|fail_in|named|lose|settle|contents_add|contents_add_text|cl_fail|cl_enqueued|cl_waited)\(/ { next }
 /qemb__scan_/ { next } # the second look at a header that was found good
 /^(QEMB_API )?qemb_status qemb_/ { inside = 1; text = "" }
 inside {
