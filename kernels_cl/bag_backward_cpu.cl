@@ -63,3 +63,13 @@ static inline void CAT(part_, BLOCKS)(const gradient_view v, const int dim, cons
     GATHER(from, to, count)
     EACH(STORE_G)
 }
+
+/* All parts of a run of `count` lookups from slot `begin` on, and their sum in the first one. */
+static inline void CAT(run_parts_, BLOCKS)(const gradient_view v, const int dim, const int begin, const int count, __global float *to) {
+    const int parts = (count + Q_PART - 1) / Q_PART;
+    for (int k = 0; k < parts; k++) {
+        const int from = begin + k * Q_PART;
+        CAT(part_, BLOCKS)(v, dim, from, min(from + Q_PART, begin + count), count, to + k * v.part_stride);
+    }
+    combine_parts(to, v.part_stride, parts, dim, 0, 1);
+}

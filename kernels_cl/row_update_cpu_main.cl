@@ -8,9 +8,12 @@
 #if !defined(WIDTHS) || !defined(DENSE) || !defined(AHEAD)
 #error "WIDTHS, DENSE and AHEAD are set by src/opencl/row_update.c"
 #endif
-#define CASE(k)                                                    \
-    case k:                                                        \
-        update_##k(v, t, run, at, a.optimizer, coefficient);       \
+#define CASE(k)                                                         \
+    case k:                                                             \
+        if (count > Q_PART && a.parts == Q_PARTS_UNSUMMED) {            \
+            run_parts_##k(v, t->dim, run_start[run], count, first_part); \
+        }                                                               \
+        update_##k(v, t, run, at, a.optimizer, coefficient);            \
         break;
 
 __kernel void row_update_blocks(GRADIENT_PARAMETERS, SLAB_PARAMETERS(__global float *, first), SLAB_PARAMETERS(__global float *, second),
@@ -50,8 +53,9 @@ __kernel void row_update_blocks(GRADIENT_PARAMETERS, SLAB_PARAMETERS(__global fl
         }
 #endif
         const int count = run < 0 ? 0 : run_start[run + 1] - run_start[run];
-        if (a.combine && count > Q_PART) {
-            combine_parts(parts + part_first[run] * a.source.part_stride, a.source.part_stride, (count + Q_PART - 1) / Q_PART, t->dim, 0, 1);
+        __global float *first_part = count > Q_PART ? parts + part_first[run] * a.source.part_stride : parts;
+        if (count > Q_PART && a.parts == Q_PARTS_SUMMED) {
+            combine_parts(first_part, a.source.part_stride, (count + Q_PART - 1) / Q_PART, t->dim, 0, 1);
         }
         const long row = number - t->row0;
         const row_place at = {ROW_IN(slab, t, row), ROW_IN(first, t, row), Q_HAS_ROW(KIND) ? ENTRY_IN(second, t, row) : ROW_IN(second, t, row),

@@ -43,6 +43,24 @@ Test(row_update, random_cases,
     }
 }
 
+/* More lookups than the CPU family's update sums the parts of itself: they come summed, and are combined there. The kernels are those of the
+ * random cases. */
+Test(row_update, many_lookups,
+     .description = "row_update: 70 thousand lookups of 43 rows, whose parts are summed by a launch of their own, every engine gives the "
+                    "bits of the model") {
+    op_row_update op = plain_case(QEMB_SGD, 1, 3, 2);
+    op_bag_forward *f = &op.backward.forward;
+    bag_pocl_devices();
+    f->T = 1;
+    f->E = 43;
+    f->D = 23;
+    f->B = 1321;
+    f->L = 53;
+    f->ragged = 0;
+    cr_assert_gt(f->B * f->L, 1 << 16);
+    train_check(&op, 1 << BAG_PTHREAD, OP_ROW_UPDATE_TOLERANCE);
+}
+
 Test(row_update, one_case,
      .description = "row_update: the case that QEMB_CASE names, or else one of the random ones, every engine gives the bits of the model") {
     const op_row_update op = train_case_from_environment(plain_case(QEMB_SGD, 1, 3, 2));

@@ -201,13 +201,18 @@ typedef struct q_optimizer {
     q_i32 nesterov, maximize, decoupled, clip;
 } q_optimizer;
 
+/* q_row_update.parts: combined; summed, and the launch combines them; the launch does both. Rows in blocks alone can be the latter two. */
+#define Q_PARTS_COMBINED 0
+#define Q_PARTS_SUMMED   1
+#define Q_PARTS_UNSUMMED 2
+
 /* row_update: a row a run, or every row of all tables (dense). */
 typedef struct q_row_update {
     q_gradient source;
     q_optimizer optimizer;
     q_i64 items;   /* dense: rows of all tables */
     q_i64 norm_at; /* clip by norm: where the coefficient is */
-    q_i32 combine; /* CPU family, rows in blocks: the launch combines parts, no parts_combine came before */
+    q_i32 parts;   /* of long runs, as the launch finds them: Q_PARTS_* */
     q_i32 spare;
 } q_row_update;
 

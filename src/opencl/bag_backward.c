@@ -104,7 +104,7 @@ done:
 qemb_status qemb__cl_bag_backward(qemb_context *ctx, const qemb__bag_backward_args *args) {
     const qemb_gradients *w = args->want;
     qemb_status st = QEMB_OK;
-    TRY(qemb__cl_gradient_begin(ctx, &args->source, true));
+    TRY(qemb__cl_gradient_begin(ctx, &args->source, Q_PARTS_COMBINED));
     qemb__harmless(ctx);
     if (w->dense) {
         TRY(dense(ctx, args));

@@ -208,7 +208,7 @@ done:
 }
 
 /* Kernels for the parts of long runs: of rows in blocks, of other rows, and the tree; NULL where none is needed. */
-static qemb_status parts_kernels(qemb_context *ctx, const qemb__gradient_args *args, bool combine, cl_kernel kernels[3]) {
+static qemb_status parts_kernels(qemb_context *ctx, const qemb__gradient_args *args, q_i32 parts, cl_kernel kernels[3]) {
     const int slabs = qemb__cl_slabs(args->tables, 0);
     char options[QEMB__CL_OPTIONS];
     bool others = false;
@@ -216,6 +216,9 @@ static qemb_status parts_kernels(qemb_context *ctx, const qemb__gradient_args *a
     const unsigned widths =
         qemb__cl_block_widths(qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD), args->tables, Q_SGD, &others);
     kernels[0] = kernels[1] = kernels[2] = NULL;
+    if (parts == Q_PARTS_UNSUMMED) {
+        return QEMB_OK;
+    }
     if (widths) {
         qemb__cl_gradient_options(args, slabs, options, sizeof options);
         TRY(qemb__cl_block_kernel(ctx, widths, NULL, "bag_backward_cpu_main.cl", "row_parts_blocks", options, &kernels[0]));
@@ -223,14 +226,14 @@ static qemb_status parts_kernels(qemb_context *ctx, const qemb__gradient_args *a
     if (others) {
         TRY(qemb__cl_gradient_kernel(ctx, args, slabs, "row_parts", &kernels[1]));
     }
-    if (combine) {
+    if (parts == Q_PARTS_COMBINED) {
         TRY(qemb__cl_gradient_kernel(ctx, args, slabs, "parts_combine", &kernels[2]));
     }
 done:
     return st;
 }
 
-qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args *args, bool combine) {
+qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args *args, q_i32 parts) {
     const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD);
     const int lanes = qemb__cl_gradient_lanes(pick, args->tables);
     const q_gradient a = qemb__cl_gradient_arguments(args, 0);
@@ -241,28 +244,29 @@ qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args
         TRY(scale_bags(ctx, args));
     }
     if (lookups > Q_PART) { /* fewer lookups have no long run */
-        TRY(parts_kernels(ctx, args, combine, kernels));
+        TRY(parts_kernels(ctx, args, parts, kernels));
     }
     for (int k = 0; k < 3; k++) { /* sums of parts, then their tree: the queue keeps the order */
-        const int64_t parts = qemb__row_sort_max_parts(lookups);
+        const int64_t most = qemb__row_sort_max_parts(lookups);
         qemb__cl_args list = {0};
         if (kernels[k]) {
             qemb__cl_gradient_add(ctx, &list, args, 0);
             qemb__cl_arg(&list, sizeof a, &a);
-            TRY(k ? qemb__cl_launch_lanes(ctx, kernels[k], &list, parts, pick, lanes) : qemb__cl_launch_shares(ctx, kernels[k], &list, parts));
+            TRY(k ? qemb__cl_launch_lanes(ctx, kernels[k], &list, most, pick, lanes)
+                  : qemb__cl_launch_shares(ctx, kernels[k], &list, most));
         }
     }
 done:
     return st;
 }
 
-qemb_status qemb__cl_gradient_prepare(qemb_context *ctx, const qemb__gradient_args *args, bool combine) {
+qemb_status qemb__cl_gradient_prepare(qemb_context *ctx, const qemb__gradient_args *args, q_i32 parts) {
     qemb_status st = QEMB_OK;
     cl_kernel kernels[3];
     if (args->tables->mode == Q_MODE_MEAN) {
         TRY(qemb__cl_gradient_kernel(ctx, args, 1, "bag_scale", &kernels[0]));
     }
-    TRY(parts_kernels(ctx, args, combine, kernels));
+    TRY(parts_kernels(ctx, args, parts, kernels));
 done:
     return st;
 }

@@ -42,11 +42,10 @@ qemb_status qemb__cl_launch_lanes(qemb_context *ctx, cl_kernel kernel, const qem
 /* A kernel whose work-items share what there is of up to `items` rows or parts (SHARE): a few hundred items, for any number. */
 qemb_status qemb__cl_launch_shares(qemb_context *ctx, cl_kernel kernel, const qemb__cl_args *list, int64_t items);
 
-/* Lookups of bags (mode mean) and parts of long runs, before anything asks for a row's gradient. Without `combine` the parts stay as they are:
- * whoever needs the gradient adds them up. */
-qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args *args, bool combine);
+/* Lookups of bags (mode mean) and parts of long runs, as far as `parts` (Q_PARTS_*) says, before anything asks for a row's gradient. */
+qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args *args, q_i32 parts);
 /* Compiles what qemb__cl_gradient_begin launches. */
-qemb_status qemb__cl_gradient_prepare(qemb_context *ctx, const qemb__gradient_args *args, bool combine);
+qemb_status qemb__cl_gradient_prepare(qemb_context *ctx, const qemb__gradient_args *args, q_i32 parts);
 
 /* Clip by norm: the coefficient, at squares[lookups] of the work space. */
 qemb_status qemb__cl_gradient_norm(qemb_context *ctx, const qemb__gradient_args *args, float limit);

@@ -1,12 +1,14 @@
 /* row_update.c - launches of an optimiser's step: one a group of slabs, of the kernels that its widths need.
  *
- * A step is, in this order: what a mean divides by, sums of the parts of long runs and their tree, under clipping by norm a pass that only
- * measures, and the update itself. Until the update is enqueued nothing that the caller can see has changed (qemb__harmless): a failure
- * up to there is a status, a failure behind it loses the context. */
+ * A step is, in this order: what a mean divides by, sums of the parts of long runs and their tree (where the update does not make them
+ * itself), under clipping by norm a pass that only measures, and the update. Until the update is enqueued nothing that the caller can see
+ * has changed (qemb__harmless): a failure up to there is a status, a failure behind it loses the context. */
 #include <stdio.h>
 
 #include "base/checked.h"
 #include "opencl/gradient.h"
+
+enum { PARTS_HERE = 1 << 16 }; /* lookups of a batch up to which the update sums the parts of long runs */
 
 /* The CPU family's kernel for rows in blocks. */
 static qemb_status blocks_kernel(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, unsigned widths, cl_kernel *kernel) {
@@ -57,12 +59,15 @@ static int64_t items_of(const qemb__row_update_args *args) {
                                          : lookups;
 }
 
-/* Whether the update itself adds up the parts of a long run: every row is one work-item's, and nothing else asks for gradients. */
-static bool combines(qemb_context *ctx, const qemb__row_update_args *args) {
+/* How the update finds the parts of long runs. Rows that are all one work-item's, of which nothing else asks the gradient, it combines itself; in
+ * a batch that is not large it sums them too: another core has other rows meanwhile, and to call both for the parts alone takes 20 to 40 us. */
+static q_i32 parts_of(qemb_context *ctx, const qemb__row_update_args *args) {
     bool others = false;
     const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__ROW_UPDATE, args->source.tables, args->kind);
     (void)qemb__cl_block_widths(pick, args->source.tables, args->kind, &others);
-    return !others && args->optimizer.clip != Q_CLIP_NORM;
+    return others || args->optimizer.clip == Q_CLIP_NORM                          ? Q_PARTS_COMBINED
+           : args->source.batch && args->source.batch->shape.lookups > PARTS_HERE ? Q_PARTS_SUMMED
+                                                                                  : Q_PARTS_UNSUMMED;
 }
 
 static qemb_status launch_group(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, cl_kernel kernel, bool by_lanes) {
@@ -73,7 +78,7 @@ static qemb_status launch_group(qemb_context *ctx, const qemb__row_update_args *
                             .optimizer = args->optimizer,
                             .items = items,
                             .norm_at = args->source.batch->shape.lookups,
-                            .combine = combines(ctx, args)};
+                            .parts = parts_of(ctx, args)};
     qemb__cl_args list = {0};
     qemb__cl_gradient_add(ctx, &list, &args->source, group);
     add_state(ctx, &list, args, group);
@@ -107,7 +112,7 @@ qemb_status qemb__cl_row_update(qemb_context *ctx, const qemb__row_update_args *
     qemb_status st = QEMB_OK;
     cl_kernel kernels[2];
     if (args->kind != Q_CLIP_WEIGHT) {
-        TRY(qemb__cl_gradient_begin(ctx, &args->source, !combines(ctx, args)));
+        TRY(qemb__cl_gradient_begin(ctx, &args->source, parts_of(ctx, args)));
     }
     if (args->optimizer.clip == Q_CLIP_NORM) {
         TRY(qemb__cl_gradient_norm(ctx, &args->source, args->optimizer.limit));
@@ -127,7 +132,8 @@ qemb_status qemb__cl_row_update_prepare(qemb_context *ctx, const qemb__row_updat
     const qemb__tables *s = args->source.tables;
     qemb_status st = QEMB_OK;
     cl_kernel kernels[2];
-    TRY(qemb__cl_gradient_prepare(ctx, &args->source, !combines(ctx, args)));
+    const q_i32 parts = parts_of(ctx, args) == Q_PARTS_COMBINED ? Q_PARTS_COMBINED : Q_PARTS_SUMMED; /* batches of any size */
+    TRY(qemb__cl_gradient_prepare(ctx, &args->source, parts));
     for (int32_t g = 0; g < s->num_groups; g++) {
         TRY(group_kernels(ctx, args, g, kernels));
     }
