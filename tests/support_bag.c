@@ -208,23 +208,24 @@ static void create(bag_runner *r) {
     }
 }
 
-static void apply_event(bag_runner *r, int64_t step) {
-    const bag_event e = bag_event_of(r->op, step);
+qemb_status bag_apply_event(qemb_embedding_bag *bag, const op_bag_forward *op, int64_t step) {
+    const bag_event e = bag_event_of(op, step);
+    qemb_status st = QEMB_OK;
     if (e.observer >= 0) {
-        must(r, qemb_embedding_bag_set_observer(r->bag, e.table, e.observer));
+        st = qemb_embedding_bag_set_observer(bag, e.table, e.observer);
     }
-    if (e.fake_quant >= 0) {
-        must(r, qemb_embedding_bag_set_fake_quant(r->bag, e.table, e.fake_quant));
+    if (st == QEMB_OK && e.fake_quant >= 0) {
+        st = qemb_embedding_bag_set_fake_quant(bag, e.table, e.fake_quant);
     }
-    if (e.observe_all) {
-        must(r, qemb_embedding_bag_observe_all(r->bag));
+    if (st == QEMB_OK && e.observe_all) {
+        st = qemb_embedding_bag_observe_all(bag);
     }
-    if (e.write_table >= 0) {
-        float *w = bag_weights(r->op, e.write_table, step);
-        must(r, qemb_embedding_bag_write_weight(r->bag, e.write_table, e.first, e.count,
-                                                w + e.first * op_bag_forward_dim(r->op, e.write_table)));
+    if (st == QEMB_OK && e.write_table >= 0) {
+        float *w = bag_weights(op, e.write_table, step);
+        st = qemb_embedding_bag_write_weight(bag, e.write_table, e.first, e.count, w + e.first * op_bag_forward_dim(op, e.write_table));
         free(w);
     }
+    return st;
 }
 
 /* Appends the observer's columns of all tables. */
@@ -279,7 +280,7 @@ bag_result bag_run_in(qemb_context *ctx, const op_bag_forward *op) {
     bag_runner r = {.op = op, .ctx = ctx};
     create(&r);
     for (int64_t step = 0; step < op->steps; step++) {
-        apply_event(&r, step);
+        must(&r, bag_apply_event(r.bag, r.op, step));
         run_step(&r, step);
         append_observer(&r);
     }

@@ -42,6 +42,7 @@ typedef struct bag_event {
     int64_t first, count;
 } bag_event;
 bag_event bag_event_of(const op_bag_forward *op, int64_t step);
+qemb_status bag_apply_event(qemb_embedding_bag *bag, const op_bag_forward *op, int64_t step);
 
 /* Initial values of a table (kind 0 normal, 1 awkward but finite, 2 with NaN and infinities), and those written at `step`. To be freed. */
 float *bag_weights(const op_bag_forward *op, int64_t table, int64_t step);

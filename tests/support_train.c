@@ -104,26 +104,6 @@ void train_close(train_runner *r) {
     r->bag = NULL;
 }
 
-static void apply_event(train_runner *r, int64_t step) {
-    const op_bag_forward *f = &r->op->backward.forward;
-    const bag_event e = bag_event_of(f, step);
-    if (e.observer >= 0) {
-        must(r, qemb_embedding_bag_set_observer(r->bag, e.table, e.observer));
-    }
-    if (e.fake_quant >= 0) {
-        must(r, qemb_embedding_bag_set_fake_quant(r->bag, e.table, e.fake_quant));
-    }
-    if (e.observe_all) {
-        must(r, qemb_embedding_bag_observe_all(r->bag));
-    }
-    if (e.write_table >= 0) {
-        float *w = bag_weights(f, e.write_table, step);
-        must(r,
-             qemb_embedding_bag_write_weight(r->bag, e.write_table, e.first, e.count, w + e.first * op_bag_forward_dim(f, e.write_table)));
-        free(w);
-    }
-}
-
 static void set_batch(train_runner *r, const op_lookups *in) {
     if (r->op->backward.forward.mode == OP_MODE_NONE) {
         must(r, qemb_batch_set(r->batch, r->bag,
@@ -226,7 +206,7 @@ void train_step(train_runner *r, int64_t step) {
     const op_bag_forward *f = &r->op->backward.forward;
     op_lookups in;
     cr_assert(op_bag_forward_fill(f, step, &in));
-    apply_event(r, step);
+    must(r, bag_apply_event(r->bag, &r->op->backward.forward, step));
     const int64_t count = (f->mode != OP_MODE_NONE ? f->B : in.num_indices) * op_bag_forward_columns(f);
     float *grad = malloc((size_t)(count + 1) * sizeof *grad);
     cr_assert_not_null(grad);
