@@ -161,6 +161,7 @@ Test(cli_errors, file_words, .description = "cli: convert, inspect, lookup and t
         {"tune -o", 2, "-o wants a value"},
         {"tune more", 2, "unexpected \"more\""},
         {"tune --shapes nowhere", 1, "cannot be read"},
+        {"tune --shapes .", 1, "cannot be read"},
         {"tune --shapes in --shape 'sort --rows 9'", 2, "exclude each other"},
         {"tune $(printf -- '--shape x %.0s' $(seq 201))", 2, "more than 200 shapes"},
         {"tune --device nowhere --shape 'sort --rows 11'", 1, "nowhere"},
@@ -393,6 +394,10 @@ Test(cli_errors, demo, .description = "cli: the demo with a log of its own, of n
         {"demo -h", 0, "usage: qemb demo"},
     };
     expect("", lines, SIZE(lines));
+    cr_expect_eq(run_with("QEMB_DEVICE=reference",
+                          "train --tables 3 --dim 4 --bottom 5 --top 7 --batch 64 --scale 0.0001 --data good --ids first-seen"),
+                 0, "%s", output);
+    cr_expect(strstr(output, "17 to train on, 1 to test on, from good"), "%s", output);
     cr_expect_eq(run_with("QEMB_CRITEO=good", "demo " SMALL), 0, "%s", output);
     cr_expect(strstr(output, "log      good, 19 rows"), "%s", output);
     cr_expect_eq(run_with("QEMB_CRITEO= TMPDIR=", "demo " SMALL "--rows 9"), 0, "%s", output);
@@ -456,6 +461,10 @@ Test(cli_errors, ladder,
     expect("ladder", lines, SIZE(lines));
     cr_expect_eq(run_with("PATH=/nowhere", "ladder --from two --picture picture"), 1, "%s", output);
     cr_expect(strstr(output, "gnuplot is missing or failed"), "%s", output);
+    support_program_is(MEASURES_NOTHING);
+    cr_expect_eq(run_with("QEMB_FAULT_CALL='3 0 0'", "ladder --from two --picture picture"), 1, "%s",
+                 output); /* popen, after fopen and fclose */
+    cr_expect(strstr(output, "qemb ladder: Too many open files"), "%s", output);
     write_text("gnuplot", "#!/bin/sh\ncat >asked\n"); /* takes down what the real one would be told */
     cr_assert_eq(chmod(support_path("gnuplot"), 0755), 0);
     for (int seeds = 1; seeds <= 2; seeds++) {

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "base/memory.h"
 #include "core/context.h"
@@ -321,14 +322,52 @@ Test(corners, header, .description = "safetensors: an escape that the header cut
     }
 }
 
-Test(corners, prepared_twice, .description = "prepare: the room for the winners of mode max is taken once") {
+Test(corners, prepared_twice,
+     .description = "prepare: the room for the winners of mode max is taken once, tables of one group compile once") {
+    const qemb_table_desc tables[] = {{.num_embeddings = E, .embedding_dim = D, .qconfig = qemb_qconfig_8bit()},
+                                      {.num_embeddings = E, .embedding_dim = D, .qconfig = qemb_qconfig_8bit()}};
     things t = {0};
     OK(qemb_context_create("reference", &t.ctx));
-    OK(qemb_embedding_bag_create(
-        t.ctx, &(qemb_embedding_bag_desc){.num_embeddings = E, .embedding_dim = D, .mode = QEMB_MODE_MAX, .qconfig = qemb_qconfig_8bit()},
-        &t.bag));
+    OK(qemb_embedding_bag_collection_create(
+        t.ctx, &(qemb_collection_desc){.tables = tables, .num_tables = 2, .options = {.mode = QEMB_MODE_MAX}}, &t.bag));
     for (int k = 0; k < 2; k++) {
         OK(qemb_embedding_bag_prepare(t.bag, &(qemb_prepare_desc){.bags = 7, .lookups = 13, .calls = QEMB_PREPARE_BACKWARD}));
     }
     close_things(&t);
+}
+
+Test(corners, full_disk, .description = "io: a disk that is full when the header leaves the buffer: IO, and no file") {
+    static float zeros[1 << 20];
+    static const int64_t shape[] = {1 << 20};
+    bent.write = BROKEN;
+    bent.calls = 1; /* from the first call on */
+    const qemb_status st = qemb_npy_save(support_path("full"), &(qemb_tensor_desc){"", shape, 1, QEMB_FILE_F32}, zeros);
+    bent.write = STRAIGHT;
+    cr_expect_eq(st, QEMB_ERR_IO, "%s", qemb_last_error());
+    cr_expect_eq(support_count_files("full"), 0);
+}
+
+Test(corners, long_line, .description = "click_reader: a compressed line without an end that is cut: CORRUPT, with its place") {
+    enum { PIECE = 1 << 16, PIECES = 64 };
+    static char piece[PIECE], path[512];
+    static int32_t ids[QEMB_CLICK_SPARSE];
+    qemb_click_reader *reader = NULL;
+    int64_t rows = 0;
+    size_t size = 0;
+    memset(piece, 'x', sizeof piece);
+    (void)snprintf(path, sizeof path, "%s", support_path("log.gz"));
+    gzFile file = gzopen(path, "wb1");
+    cr_assert_not_null(file);
+    for (int i = 0; i < PIECES; i++) {
+        cr_assert_eq(gzwrite(file, piece, PIECE), PIECE);
+    }
+    cr_assert_eq(gzclose(file), Z_OK);
+    char *bytes = support_read(path, &size);
+    (void)support_write("log.gz", bytes, size - 9);
+    free(bytes);
+    qemb_status st = qemb_click_reader_open(&(qemb_click_desc){.path = path, .form = QEMB_CLICK_TSV, .faults = QEMB_CLICK_SKIP}, &reader);
+    st = st == QEMB_OK ? qemb_click_reader_next(reader, 1, ids, NULL, NULL, &rows) : st;
+    cr_expect_eq(st, QEMB_ERR_CORRUPT, "%s", qemb_last_error());
+    cr_expect(strstr(qemb_last_error(), "is cut"), "%s", qemb_last_error());
+    qemb_click_reader_close(reader);
 }

@@ -152,6 +152,9 @@ Test(program_calls, device, .description = "program: devices and tune, each way 
     every_way("devices", ENDS, 3);
     every_way("devices --json", ENDS, 5);
     every_way("tune --quick --shape 'sort --rows 101 --batch 16' -o out", ENDS, 83);
+    if (torture_all_ways()) { /* compiles a kernel for every value of a knob */
+        some_ways("tune --quick --shape 'update --rows 101 --dim 5 --batch 7 --bag 3' -o out", ENDS, 1, 97);
+    }
     every_way("bench forward --rows 101 --dim 16 --batch 7 --bag 3 --runs 1", ENDS, 61);
 }
 
@@ -163,6 +166,7 @@ Test(program_calls, model,
     support_program_is("tests/qemb_faulty");
     some_ways("train " MODEL DATA "--bits 8 --save model --predictions p", ENDS, 127, 2);
     if (torture_all_ways()) {
+        some_ways("train " DATA "--resume model --epochs 1", ENDS, 1, 29);
         some_ways("train " DATA "--resume model --epochs 2 --json", ENDS, 1, 7);
         some_ways("serve-check model.packed " DATA, ENDS, 1, 3);
         some_ways("ladder " MODEL DATA "--seeds 1", ENDS, 1, 11);
