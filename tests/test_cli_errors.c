@@ -384,6 +384,7 @@ Test(cli_errors, demo, .description = "cli: the demo with a log of its own, of n
     static const line lines[] = {
         {"demo " SMALL "--log good --seed 5 --observer min_max", 0, "good, 19 rows"},
         {"demo " SMALL "--log bad", 0, "1 rows of bad left out, the first: line 1"},
+        {"demo " SMALL "--rows 300", 0, "batches  38 of 8 samples"}, /* more than a chunk */
         {"demo " SMALL "--log bad --json", 0, "\"checked_batches\":1"},
         {"demo " SMALL "--log worse", 1, "no row could be read: line 1"},
         {"demo " SMALL "--log empty", 1, "empty: line 1, column 1: the file is empty"},

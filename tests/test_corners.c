@@ -336,6 +336,20 @@ Test(corners, prepared_twice,
     close_things(&t);
 }
 
+Test(corners, no_rows, .description = "context: calls for no rows at all do nothing, and say so by OK") {
+    things t = {0};
+    open_things(&t);
+    OK(qemb_embedding_bag_fake_quantise(t.bag, 0, 3, 0, t.buffer));
+    OK(qemb_embedding_bag_read_weight(t.bag, 0, 3, 0, NULL));
+    OK(qemb_embedding_bag_write_observer(t.bag, 0, 3, 0, NULL, NULL));
+    OK(qemb_packed_unpack(t.packed, 0, 3, 0, NULL));
+    OK(qemb_packed_read_rows(t.packed, 0, 3, 0, NULL, NULL));
+    OK(qemb_optimizer_read_state(t.optimizer, 0, 0, 3, 0, NULL));
+    OK(qemb_buffer_write(t.buffer, 4, 0, NULL));
+    OK(qemb_buffer_read(t.buffer, 4, 0, NULL));
+    close_things(&t);
+}
+
 Test(corners, full_disk, .description = "io: a disk that is full when the header leaves the buffer: IO, and no file") {
     static float zeros[1 << 20];
     static const int64_t shape[] = {1 << 20};

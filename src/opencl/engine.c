@@ -171,9 +171,6 @@ static const char *build_log(qemb_context *ctx) {
 
 static void close_engine(qemb_context *ctx) {
     qemb__cl *cl = ctx->engine;
-    if (!cl) {
-        return;
-    }
     if (cl->queue) {
         (void)clFinish(cl->queue);
     }
