@@ -62,6 +62,10 @@ static void write_tables(void) {
     cr_assert_eq(run_with("", "convert single --bits 8 --mode none --device reference -o one"), 0, "%s", output);
 }
 
+static void write_text(const char *name, const char *text) {
+    (void)support_write(name, text, strlen(text));
+}
+
 /* ---- words ----------------------------------------------------------------------------------------------------------------- */
 
 Test(cli_errors, bench_words, .description = "cli: bench refuses each value that its option does not have, and takes those that it has") {
@@ -157,6 +161,15 @@ Test(cli_errors, file_words, .description = "cli: convert, inspect, lookup and t
         {"lookup in --prefix emb_l.0. --indices 1", 0, " "},
         {"lookup in --prefix emb_l.7. --indices 1", 2, "neither packed tables nor a tensor"},
         {"lookup in --table emb_l.0 --indices 1 --weights 1", 2, "packed tables"},
+        {"devices --nope", 2, "--nope"},
+    };
+    expect("", lines, SIZE(lines));
+}
+
+Test(cli_errors, tune_words, .description = "cli: tune refuses words that it does not have, and shapes that give nothing to choose") {
+    support_program_is(MEASURES_NOTHING);
+    write_text("in", "");
+    static const line lines[] = {
         {"tune --help", 0, "usage: qemb tune"},
         {"tune -o", 2, "-o wants a value"},
         {"tune more", 2, "unexpected \"more\""},
@@ -172,7 +185,6 @@ Test(cli_errors, file_words, .description = "cli: convert, inspect, lookup and t
         {"help", 0, "usage: qemb COMMAND"},
         {"-h", 0, "usage: qemb COMMAND"},
         {"", 0, "usage: qemb COMMAND"},
-        {"devices --nope", 2, "--nope"},
     };
     expect("", lines, SIZE(lines));
 }
@@ -201,10 +213,6 @@ Test(cli_errors, model_words, .description = "cli: train and ladder read every o
 }
 
 /* ---- files of shapes and of results ---------------------------------------------------------------------------------------- */
-
-static void write_text(const char *name, const char *text) {
-    (void)support_write(name, text, strlen(text));
-}
 
 /* The only file of the newest version's results, with `more` behind it. */
 static void append_results(const char *more) {
