@@ -2,6 +2,9 @@
 #include "yardstick.h"
 
 #include <pthread.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -68,6 +71,28 @@ static void *thread_main(void *argument) {
     return NULL;
 }
 
+/* Thread i stays on the i-th processor that the program may use, as PoCL's do with POCL_AFFINITY=1: left to the scheduler, two of them often share
+ * one. Where that cannot be had they stay as they are. */
+static void stay(pthread_t thread, size_t i) {
+#ifdef __linux__
+    cpu_set_t may;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof may, &may) != 0 || i >= (size_t)CPU_COUNT(&may)) {
+        return;
+    }
+    size_t cpu = 0;
+    while (!CPU_ISSET(cpu, &may) || i-- > 0) {
+        cpu++;
+    }
+    CPU_SET(cpu, &one);
+    (void)pthread_setaffinity_np(thread, sizeof one, &one);
+#else
+    (void)thread;
+    (void)i;
+#endif
+}
+
 yardstick *yardstick_create(int threads) {
     yardstick *y = calloc(1, sizeof *y);
     if (!y) {
@@ -81,6 +106,7 @@ yardstick *yardstick_create(int threads) {
             yardstick_destroy(y);
             return NULL;
         }
+        stay(y->thread[y->threads], (size_t)y->threads);
         y->threads++;
     }
     return y;

@@ -82,6 +82,7 @@ static inline void CAT(forward_, BLOCKS)(const bag_view given, __global const q_
         return;
     }
 #endif
+    const long ahead = end + AHEAD <= v.lookups ? AHEAD : 0; /* the last bags of a batch ask for what they read */
     long count = 0;
     EACH(INIT)
 #if MODE == Q_MODE_MAX
@@ -89,7 +90,7 @@ static inline void CAT(forward_, BLOCKS)(const bag_view given, __global const q_
 #endif
     for (long p = begin; p < end; p++) {
         const long row = v.indices[p];
-        prefetch_row(v, t, p + AHEAD);
+        prefetch_row(v, t, p + ahead);
         if (!counts(v, row)) {
             continue;
         }
@@ -213,6 +214,7 @@ static inline void CAT(forward_, BLOCKS)(const bag_view given, __global const q_
         return;
     }
 #endif
+    const long ahead = end + AHEAD <= v.lookups ? AHEAD : 0;
     long count = 0;
     for (int c = 0; c < dim; c++) {
         out[c] = 0.0f;
@@ -222,7 +224,7 @@ static inline void CAT(forward_, BLOCKS)(const bag_view given, __global const q_
     }
     for (long p = begin; p < end; p++) {
         const long row = v.indices[p];
-        prefetch_row(v, t, p + AHEAD);
+        prefetch_row(v, t, p + ahead);
         if (!counts(v, row)) {
             continue;
         }

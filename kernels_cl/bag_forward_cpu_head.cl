@@ -85,16 +85,24 @@ static inline long row_ahead(const bag_view v, __global const q_table *t, const 
     return (ulong)row < (ulong)t->rows ? row : 0;
 }
 
+/* The row of lookup p, and its state, are asked for. In one slab an id outside the table makes an address that nobody reads. */
 static inline void prefetch_row(const bag_view v, __global const q_table *t, const long p) {
 #if PREFETCH
-    const long ahead = row_ahead(v, t, p);
-    __global const float *w = row_of(v, t, ahead);
+#if SLABS == 1
+    const ulong row = (ulong)(long)v.indices[p];
+    const ulong w = (ulong)v.slab + row * (ulong)v.dim * sizeof(float);
+    const ulong state = (ulong)v.state + row * sizeof(q_state);
+#else
+    const long row = row_ahead(v, t, p);
+    const ulong w = (ulong)row_of(v, t, row);
+    const ulong state = (ulong)state_of(v, t, row);
+#endif
     for (int c = 0; c < v.dim; c += 16) {
-        PREFETCH_LINE(w + c);
+        PREFETCH_LINE(w + c * sizeof(float));
     }
 #if USES & USES_STATE
     if (t->flags & Q_HAS_STATE) {
-        PREFETCH_LINE(state_of(v, t, ahead));
+        PREFETCH_LINE(state);
     }
 #endif
 #endif

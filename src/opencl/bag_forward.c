@@ -9,10 +9,9 @@
 
 enum { WIDE_BLOCKS = 17, MAX_PIECES = 4 * (WIDE_BLOCKS + 1) + 5, MAX_LANES = 32, MAX_CHUNKS = 8 };
 enum { TILE_LOOKUPS = 64, TILES_A_THREAD = 256, MAX_TILE = 64, STREAM_COLUMNS = 32 };
-enum {
-    STAGED_LOOKUPS = 16384,
-    STAGED_TIMES = 4
-}; /* lookups from which on staging a table is thought of; how often each row is looked up */
+/* Lookups from which on staging a table is thought of; how often each row is looked up for it to pay, and each of a wide table, which soon fills a
+ * core's cache. */
+enum { STAGED_LOOKUPS = 16384, STAGED_TIMES = 4, STAGED_TIMES_WIDE = 6, STAGED_WIDE = 64 };
 
 /* Blocks of 16 that a row takes in the CPU family: 0 below 16 columns, 17 above 256. */
 static int blocks_of(int32_t dim) {
@@ -90,7 +89,8 @@ static qemb_status gpu_kernel(qemb_context *ctx, const qemb__tables *s, const qe
 static uint32_t staged_facts(const qemb__tables *s, int64_t lookups) {
     const q_table *t = &s->table[0];
     const bool one = s->num_tables == 1 && s->num_slabs == 1 && t->base == 0 && (t->flags & Q_FAKE_QUANT_ON);
-    const bool often = lookups >= STAGED_LOOKUPS && lookups / STAGED_TIMES >= t->rows;
+    const int64_t times = t->dim > STAGED_WIDE ? STAGED_TIMES_WIDE : STAGED_TIMES;
+    const bool often = lookups >= STAGED_LOOKUPS && lookups / times >= t->rows;
     return (one ? QEMB__ONE_SLAB : 0u) | (one && often ? QEMB__SMALL_TABLE : 0u);
 }
 
