@@ -385,3 +385,52 @@ Test(packed_forward, a_batch_of_another_object_and_a_short_output_are_refused) {
         close_small(&s);
     }
 }
+
+/* Two tables whose scales and biases are stored as unlike numbers: the kernel asks each row's table, not its options. */
+Test(packed_forward, tables_of_unlike_numbers_in_one_module_give_the_reference_s_bits) {
+    enum { ROWS = 31, DIM = 19, BAGS = 3 };
+    static const qemb_qparams numbers[] = {QEMB_QPARAMS_FP32, QEMB_QPARAMS_BF16};
+    static const int64_t ids[] = {7, 30, 0, 7, 2, 11, 30, 1, 5, 5}, offsets[2 * BAGS] = {0, 2, 2, 5, 6, 9};
+    const qemb_input input = {.indices = ids, .num_indices = 10, .indices_dtype = QEMB_INT64, .offsets = offsets, .num_offsets = 2 * BAGS};
+    float answer[2][BAGS * 2 * DIM];
+    for (int k = 0; k < 2; k++) {
+        unsigned char rows[2][ROWS * DIM], qparams[2][ROWS * 8];
+        qemb_packed_table table[2];
+        qemb_context *ctx = NULL;
+        qemb_packed *packed = NULL;
+        qemb_batch *batch = NULL;
+        qemb_buffer *out = NULL;
+        OK(qemb_context_create(k ? "opencl" : "reference", &ctx));
+        for (int t = 0; t < 2; t++) {
+            const qemb_packed_desc desc = {.format = {.layout = QEMB_LAYOUT_PLANAR, .bits = 8, .qparams = numbers[t]},
+                                           .method = QEMB_PACK_MINMAX};
+            qemb_embedding_bag *bag = NULL;
+            OK(qemb_embedding_bag_create(
+                ctx,
+                &(qemb_embedding_bag_desc){
+                    .num_embeddings = ROWS, .embedding_dim = DIM, .qconfig = qemb_qconfig_float(), .seed = 3 + (uint64_t)t},
+                &bag));
+            OK(qemb_packed_create(bag, &desc, &packed));
+            OK(qemb_packed_get_table(packed, 0, &table[t]));
+            OK(qemb_packed_read_rows(packed, 0, 0, ROWS, rows[t], qparams[t]));
+            table[t].name = t ? "b" : "a";
+            table[t].rows = rows[t];
+            table[t].qparams = qparams[t];
+            qemb_packed_destroy(packed);
+            qemb_embedding_bag_destroy(bag);
+        }
+        OK(qemb_packed_import(ctx, &(qemb_packed_import_desc){.tables = table, .num_tables = 2, .options = {.mode = QEMB_MODE_SUM}},
+                              &packed));
+        OK(qemb_batch_create(ctx, &batch));
+        OK(qemb_packed_batch_set(packed, batch, &input));
+        OK(qemb_buffer_create(ctx, sizeof answer[k], &out));
+        OK(qemb_packed_forward(packed, batch, out, QEMB_FLOAT32));
+        OK(qemb_buffer_read(out, 0, sizeof answer[k], answer[k]));
+        qemb_buffer_destroy(out);
+        qemb_batch_destroy(batch);
+        qemb_packed_destroy(packed);
+        qemb_context_destroy(ctx);
+    }
+    cr_assert_arr_eq(answer[0], answer[1], sizeof answer[0]);
+    cr_expect(answer[0][0] != 0.0f);
+}
