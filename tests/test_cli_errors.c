@@ -18,7 +18,7 @@ TestSuite(cli_errors, .init = support_folder_create, .fini = support_folder_remo
 #define OK(call)    cr_assert((call) == QEMB_OK, "%s", qemb_last_error())
 #define SIZE(array) (sizeof(array) / sizeof *(array))
 
-enum { OUTPUT = 1 << 17, ROWS = 31, DIM = 5, WIDE = 1 << 20, WIDE_ROWS = 5 };
+enum { OUTPUT = 1 << 17, ROWS = STATE_ROWS, DIM = STATE_DIM, WIDE = 1 << 20, WIDE_ROWS = 5 };
 static char output[OUTPUT];
 
 /* The program without the bandwidths, half a second a run (tests/faulty/faulty.c). */
@@ -50,14 +50,8 @@ static void expect(const char *command, const line *lines, size_t count) {
 
 /* A state dict of two tables, "in"; "packed": both with mode sum; "one": a single table without bags. */
 static void write_tables(void) {
-    static float weight[2][ROWS * DIM];
-    static const int64_t shape[] = {ROWS, DIM};
-    for (int i = 0; i < 2 * ROWS * DIM; i++) {
-        weight[i / (ROWS * DIM)][i % (ROWS * DIM)] = (float)(i * 37 % 101) / 16.0f - 3.0f;
-    }
-    const qemb_tensor_desc d[] = {{"emb_l.0.weight", shape, 2, QEMB_FILE_F32}, {"emb_l.1.weight", shape, 2, QEMB_FILE_F32}};
-    OK(qemb_safetensors_save(support_path("in"), d, (const void *[]){weight[0], weight[1]}, 2, NULL, 0));
-    OK(qemb_safetensors_save(support_path("single"), d, (const void *[]){weight[0]}, 1, NULL, 0));
+    (void)support_state_dict("in", 2, NULL);
+    (void)support_state_dict("single", 1, NULL);
     cr_assert_eq(run_with("", "convert in --bits 8 --mode sum --device reference -o packed"), 0, "%s", output);
     cr_assert_eq(run_with("", "convert single --bits 8 --mode none --device reference -o one"), 0, "%s", output);
 }

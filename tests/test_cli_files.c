@@ -14,7 +14,7 @@
 
 TestSuite(cli_files, .init = support_folder_create, .fini = support_folder_remove);
 
-enum { OUTPUT = 1 << 17, ROWS = 31, DIM = 5 };
+enum { OUTPUT = 1 << 17, DIM = STATE_DIM };
 static char output[OUTPUT];
 
 /* Runs build/bin/qemb; stdout and stderr go to `output`. */
@@ -30,20 +30,8 @@ static int run_on(const char *format, const char *a, const char *b) {
     return run(arguments);
 }
 
-/* A state dict of two tables that torch could have written. */
-static const char *state_dict(void) {
-    static float weight[2][ROWS * DIM];
-    static const int64_t shape[] = {ROWS, DIM};
-    for (int i = 0; i < 2 * ROWS * DIM; i++) {
-        weight[i / (ROWS * DIM)][i % (ROWS * DIM)] = (float)(i * 37 % 101) / 16.0f - 3.0f;
-    }
-    const qemb_tensor_desc d[] = {{"emb_l.0.weight", shape, 2, QEMB_FILE_F32}, {"emb_l.1.weight", shape, 2, QEMB_FILE_F32}};
-    OK(qemb_safetensors_save(support_path("in"), d, (const void *[]){weight[0], weight[1]}, 2, NULL, 0));
-    return support_path("in");
-}
-
 Test(cli_files, a_state_dict_is_packed_inspected_and_looked_up) {
-    const char *in = state_dict();
+    const char *in = support_state_dict("in", 2, NULL);
     const char *out = support_path("out");
     cr_assert_eq(run_on("convert '%s' --bits 8 --qparams fp32 --mode sum -o '%s'", in, out), 0, "%s", output);
     cr_expect(strstr(output, "%)"), "%s", output);
@@ -76,7 +64,7 @@ Test(cli_files, a_state_dict_is_packed_inspected_and_looked_up) {
 Test(cli_files, packed_tables_are_packed_anew_in_every_layout) {
     static const char *const forms[] = {"torch_rowwise --bits 4", "rowwise_half --bits 8", "fbgemm --row-alignment 16 --bits 2",
                                         "planar --symmetric --bits 4"};
-    const char *in = state_dict();
+    const char *in = support_state_dict("in", 2, NULL);
     cr_assert_eq(run_on("convert '%s' --bits 8 --layout torch_rowwise -o '%s'", in, support_path("a")), 0, "%s", output);
     for (int k = 0; k < 4; k++) {
         char format[256];
@@ -92,7 +80,7 @@ Test(cli_files, packed_tables_are_packed_anew_in_every_layout) {
 }
 
 Test(cli_files, refusals_name_the_file_the_place_and_the_reason_in_one_line) {
-    const char *in = state_dict();
+    const char *in = support_state_dict("in", 2, NULL);
     static const struct {
         const char *arguments;
         int code;

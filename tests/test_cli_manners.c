@@ -16,7 +16,7 @@
 
 TestSuite(cli_manners, .init = support_folder_create, .fini = support_folder_remove);
 
-enum { OUTPUT = 1 << 17, ROWS = 31, DIM = 5, SCREEN_ROWS = 40, SCREEN_COLUMNS = 100 };
+enum { OUTPUT = 1 << 17, SCREEN_ROWS = 40, SCREEN_COLUMNS = 100 };
 static char output[OUTPUT];
 
 static const char *const commands[] = {"devices", "demo",    "train",  "serve-check", "ladder",
@@ -27,22 +27,6 @@ static int run(const char *format, const char *a, const char *b) {
     char command[4096];
     (void)snprintf(command, sizeof command, format, a, b);
     return support_shell(output, sizeof output, command);
-}
-
-/* A state dict of two tables that torch could have written; row 3 of the first is what `row_3` says in every column. */
-static const char *state_dict(float row_3) {
-    static float weight[2][ROWS * DIM];
-    static const int64_t shape[] = {ROWS, DIM};
-    for (int i = 0; i < 2 * ROWS * DIM; i++) {
-        weight[i / (ROWS * DIM)][i % (ROWS * DIM)] = (float)(i * 37 % 101) / 16.0f - 3.0f;
-    }
-    for (int c = 0; c < DIM; c++) {
-        weight[0][3 * DIM + c] = row_3;
-    }
-    const qemb_tensor_desc d[] = {{"emb_l.0.weight", shape, 2, QEMB_FILE_F32}, {"emb_l.1.weight", shape, 2, QEMB_FILE_F32}};
-    cr_assert_eq(qemb_safetensors_save(support_path("in"), d, (const void *[]){weight[0], weight[1]}, 2, NULL, 0), QEMB_OK, "%s",
-                 qemb_last_error());
-    return support_path("in");
 }
 
 /* Every line of the output is a JSON value; how many. */
@@ -144,7 +128,7 @@ Test(cli_manners, full_disk, .description = "cli: results that a full disk did n
                                         "inspect --json '%s'",
                                         "lookup '%s' --table emb_l.1 --indices 1",
                                         "bench sort --rows 101 --batch 16 --device reference --runs 2 --json"};
-    const char *in = state_dict(1.0f);
+    const char *in = support_state_dict("in", 2, &(const float){1.0f});
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char command[512], arguments[256];
         (void)snprintf(arguments, sizeof arguments, lines[i], in);
@@ -187,7 +171,7 @@ static int on_terminal(const char *name, const char *value, const char *const *a
 
 Test(cli_manners, terminal,
      .description = "cli: bold text and bars are for terminals, NO_COLOR and TERM=dumb switch them off, a pipe gets neither") {
-    const char *in = state_dict(1.0f);
+    const char *in = support_state_dict("in", 2, &(const float){1.0f});
     const char *const inspect[] = {"inspect", in, NULL};
     cr_expect_eq(on_terminal(NULL, NULL, inspect), 0);
     cr_expect(strstr(output, "\033[1m") && strstr(output, "\033[0m"), "no bold text on a terminal: %s", output);
@@ -210,7 +194,7 @@ Test(cli_manners, terminal,
 
 Test(cli_manners, json_of_files, .description = "cli: convert --json is one object with the files and their bytes") {
     char out[512];
-    const char *in = state_dict(1.0f);
+    const char *in = support_state_dict("in", 2, &(const float){1.0f});
     (void)snprintf(out, sizeof out, "%s", support_path("out"));
     cr_assert_eq(run("QEMB convert '%s' --bits 4 --device reference --json -o '%s'", in, out), 0, "%s", output);
     json_t *o = json_loads(output, 0, NULL);
@@ -227,7 +211,7 @@ Test(cli_manners, json_of_files, .description = "cli: convert --json is one obje
 }
 
 Test(cli_manners, json_without_numbers, .description = "cli: NaN and infinity are null in JSON, which has no word for them") {
-    const char *in = state_dict((float)NAN);
+    const char *in = support_state_dict("in", 2, &(const float){NAN});
     cr_assert_eq(run("QEMB lookup '%s' --table emb_l.0 --indices 3,4 --json%s", in, ""), 0, "%s", output);
     cr_expect_eq(strncmp(output, "[null, null, null, null, null]\n[", 32), 0, "%s", output);
     cr_expect_eq(json_lines(), 2);

@@ -18,7 +18,7 @@
 
 TestSuite(program_faults, .init = support_folder_create, .fini = support_folder_remove, .timeout = 3600);
 
-enum { OUTPUT = 1 << 16, ROWS = 31, DIM = 5 };
+enum { OUTPUT = 1 << 16 };
 
 typedef struct fault {
     int entry;            /* -1: of all */
@@ -57,17 +57,6 @@ static void run_program(const char *arguments, const fault *f, run *r) {
     (void)fclose(report);
     (void)remove(support_path("report"));
     r->file = access(support_path("out"), R_OK) == 0 ? support_read(support_path("out"), &r->file_bytes) : NULL;
-}
-
-/* Two tables that torch could have written. */
-static void write_state_dict(void) {
-    static float weight[2][ROWS * DIM];
-    static const int64_t shape[] = {ROWS, DIM};
-    for (int i = 0; i < 2 * ROWS * DIM; i++) {
-        weight[i / (ROWS * DIM)][i % (ROWS * DIM)] = (float)(i * 37 % 101) / 16.0f - 3.0f;
-    }
-    const qemb_tensor_desc d[] = {{"emb_l.0.weight", shape, 2, QEMB_FILE_F32}, {"emb_l.1.weight", shape, 2, QEMB_FILE_F32}};
-    cr_assert_eq(qemb_safetensors_save(support_path("in"), d, (const void *[]){weight[0], weight[1]}, 2, NULL, 0), QEMB_OK);
 }
 
 /* One faulted run against the unharmed one. `says`: what is printed is promised too, not only an end. */
@@ -114,7 +103,7 @@ static void every_fault(const char *arguments, bool says) {
 #define MODEL "--tables 3 --dim 4 --bottom 5 --top 7 --batch 64 --synthetic 500 --test-rows 90 --scale 0.0001 "
 
 Test(program_faults, lookup_gives_the_right_rows_or_a_sentence) {
-    write_state_dict();
+    (void)support_state_dict("in", 2, NULL);
     run r;
     run_program("convert in --bits 8 --mode sum -o packed", &(fault){-1, 1LL << 40, 0, 0}, &r);
     cr_assert_eq(r.code, 0, "%s", r.output);
@@ -122,7 +111,7 @@ Test(program_faults, lookup_gives_the_right_rows_or_a_sentence) {
 }
 
 Test(program_faults, convert_writes_the_right_file_or_none) {
-    write_state_dict();
+    (void)support_state_dict("in", 2, NULL);
     every_fault("convert in --bits 4 --device opencl --mode sum -o out", false);
 }
 
