@@ -204,6 +204,25 @@ static void torture_step(run *r, int step, torture_mode mode) {
     }
 }
 
+void torture_arm(torture_counter *counter, int64_t at, torture_mode mode) {
+    *counter = (torture_counter){.armed = true, .for_good = mode == TORTURE_FOR_GOOD, .at = at};
+}
+
+bool torture_disarm(torture_counter *counter) {
+    counter->armed = false;
+    return counter->failed > 0;
+}
+
+bool torture_counts(torture_counter *counter) {
+    if (!counter->armed) {
+        return false;
+    }
+    counter->calls++;
+    const bool now = counter->for_good ? counter->calls >= counter->at : counter->calls == counter->at;
+    counter->failed += now;
+    return now;
+}
+
 bool torture_all_ways(void) {
     const char *board = getenv("QEMB_SCOREBOARD");
     return (board && *board) || getenv("QEMB_ALL_WAYS") != NULL;

@@ -11,6 +11,16 @@
 
 typedef enum torture_mode { TORTURE_ONCE, TORTURE_FOR_GOOD, TORTURE_ASYNCHRONOUS } torture_mode;
 
+/* Which of the calls that are counted fails: the at-th since it was armed, or that one and all behind it. */
+typedef struct torture_counter {
+    bool armed, for_good;
+    int64_t at, calls, failed;
+} torture_counter;
+
+void torture_arm(torture_counter *counter, int64_t at, torture_mode mode);
+bool torture_disarm(torture_counter *counter); /* whether any call failed since */
+bool torture_counts(torture_counter *counter); /* one more call: whether it fails; only an armed counter counts */
+
 /* Whoever makes calls fail. */
 typedef struct torture_faults {
     void (*arm)(int64_t at, int code, torture_mode mode);        /* the at-th call from now on, with the code-th of its codes */

@@ -20,24 +20,22 @@
 
 static _Thread_local struct {
     int depth; /* of public calls */
-    bool armed, recording, for_good;
-    int64_t at, calls, failed;
+    bool recording;
+    torture_counter counter;
     const char *name; /* of the call that failed last */
 } control;
 static support_stacks ways;
 
 /* Whether this call of the library's is the one. */
 static bool fails(const char *name) {
-    if (control.depth == 0 || !(control.armed || control.recording)) {
+    if (control.depth == 0) {
         return false;
     }
     if (control.recording) {
         support_stack_note(&ways);
     }
-    control.calls++;
-    const bool now = control.armed && (control.for_good ? control.calls >= control.at : control.calls == control.at);
+    const bool now = torture_counts(&control.counter);
     control.name = now ? name : control.name;
-    control.failed += now;
     return now;
 }
 
@@ -53,15 +51,11 @@ static qemb_status planted(const char *name) {
 
 static void arm(int64_t at, int code, torture_mode mode) {
     (void)code;
-    control.at = at;
-    control.calls = control.failed = 0;
-    control.for_good = mode == TORTURE_FOR_GOOD;
-    control.armed = true;
+    torture_arm(&control.counter, at, mode);
 }
 
 static bool disarm(void) {
-    control.armed = false;
-    return control.failed > 0;
+    return torture_disarm(&control.counter);
 }
 
 static int codes(void) {
@@ -85,8 +79,8 @@ static bool right(qemb_status st, torture_mode mode) {
 
 static const char *site(void) {
     static char text[120];
-    (void)snprintf(text, sizeof text, "call %lld inside (%s)%s", (long long)control.at, control.name ? control.name : "",
-                   control.for_good ? " and all after it" : "");
+    (void)snprintf(text, sizeof text, "call %lld inside (%s)%s", (long long)control.counter.at, control.name ? control.name : "",
+                   control.counter.for_good ? " and all after it" : "");
     return text;
 }
 
@@ -150,7 +144,7 @@ static void fail_everywhere(const char *what, qemb_status (*work)(void), int lea
         const qemb_status st = work();
         cr_expect(!disarm() || right(st, TORTURE_ONCE), "%s, %s: %s, %s", what, site(), qemb_status_name(st), qemb_last_error());
         cr_expect_eq(support_count_files(".tmp."), 0, "%s, %s: a file is left", what, site());
-        failed += control.failed > 0;
+        failed += control.counter.failed > 0;
     }
     (void)printf("%s: %lld ways of %lld calls\n", what, (long long)failed, (long long)noted.count);
     cr_expect_geq(failed, least, "%s", what);

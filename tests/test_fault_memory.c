@@ -15,10 +15,7 @@
 #include "support_layer.h"
 #include "support_torture.h"
 
-static _Thread_local struct {
-    bool armed, for_good;
-    int64_t at, calls, failed;
-} control;
+static _Thread_local torture_counter counter;
 
 static int64_t blocks; /* taken from the heap and not given back, by any thread */
 static int64_t blocks_before;
@@ -31,13 +28,7 @@ static bool fails(void) {
     if (recording) {
         support_stack_note(&ways);
     }
-    if (!control.armed) {
-        return false;
-    }
-    control.calls++;
-    const bool now = control.for_good ? control.calls >= control.at : control.calls == control.at;
-    control.failed += now;
-    return now;
+    return torture_counts(&counter);
 }
 
 static void count(int64_t by) {
@@ -81,15 +72,11 @@ void __wrap_free(void *block) {
 
 static void arm(int64_t at, int code, torture_mode mode) {
     (void)code;
-    control.at = at;
-    control.calls = control.failed = 0;
-    control.for_good = mode == TORTURE_FOR_GOOD;
-    control.armed = true;
+    torture_arm(&counter, at, mode);
 }
 
 static bool disarm(void) {
-    control.armed = false;
-    return control.failed > 0;
+    return torture_disarm(&counter);
 }
 
 static int codes(void) {
@@ -103,7 +90,7 @@ static bool right(qemb_status st, torture_mode mode) {
 
 static const char *site(void) {
     static char text[60];
-    (void)snprintf(text, sizeof text, "allocation %lld%s", (long long)control.at, control.for_good ? " and all after it" : "");
+    (void)snprintf(text, sizeof text, "allocation %lld%s", (long long)counter.at, counter.for_good ? " and all after it" : "");
     return text;
 }
 
