@@ -3,16 +3,16 @@
  *   bag_scale      1 / lookups of each bag (the lookups themselves under FREQ)
  *   row_parts      sums of the parts of long runs;  parts_combine: the tree over a run's parts, into its first
  *   row_gradient   the masked gradient of each run, as `form` says (Q_INTO_*);  zero: a dense gradient before it
- *   norm_blocks, norm_total    sums of squares of rows to one coefficient, blocks of NORM_BLOCK runs in order; norm_group: both in one group
+ *   norm_blocks    squares of rows and their sums by blocks of Q_NORM_BLOCK runs;  norm_total: CPU family, those to the coefficient
  *   count_lookups, emit_lookups    one entry a lookup, input order: chunks of CHUNK positions
  *   weight_gradient            dot(gradient of the bag, row as looked up)
- * Shapes   those of bag_backward_head.cl; out: a dense gradient [E][D] or values [nnz][D] with rows, entries; squares: one a run, then one a block;
+ * Shapes   those of bag_backward_head.cl; out: a dense gradient [E][D] or values [nnz][D] with rows, entries; squares: one a run, the coefficient, one a block;
  *          slots: lookups with a row, a chunk
  * Moves    row_gradient reads 4*D*(lookups + 1) bytes a run and writes 4*D; row_parts reads 4*D*lookups of a part and writes 4*D
  * Mapping  LANES work-items share a run or part, lane j has columns j, j + LANES, ...; each reads whole rows where it needs their range
- * Knobs    LANES, NORM_BLOCK, CHUNK; FAST 0|1: parts of rows in blocks are row_parts_blocks'; QV float; bag_backward_head.cl */
-#if !defined(FAST) || !defined(LANES) || !defined(NORM_BLOCK) || !defined(CHUNK)
-#error "FAST, LANES, NORM_BLOCK and CHUNK are set by src/opencl/gradient.c"
+ * Knobs    LANES, CHUNK; FAST 0|1: parts of rows in blocks are row_parts_blocks'; QV float; bag_backward_head.cl */
+#if !defined(FAST) || !defined(LANES) || !defined(CHUNK)
+#error "FAST, LANES and CHUNK are set by src/opencl/gradient.c"
 #endif
 
 __kernel void bag_scale(__global const q_table *tables, __global const int *plan, __global const INDEX *indices, __global const OFFSET *offsets,
@@ -98,7 +98,7 @@ __kernel void row_gradient(GRADIENT_PARAMETERS, __global float *out, __global lo
     }
     const int table = table_of(tables, a.source.num_tables, (long)run_row[run]);
     __global const q_table *t = tables + table;
-    if (t->group != a.source.group || (a.form != Q_INTO_NORM && table != a.table)) {
+    if (t->group != a.source.group || table != a.table) {
         return;
     }
     const long row = (long)run_row[run] - t->row0;
@@ -106,14 +106,6 @@ __kernel void row_gradient(GRADIENT_PARAMETERS, __global float *out, __global lo
     q_qparams q = {1.0f, 0.0f, 1.0f, 0};
     if (t->flags & Q_FAKE_QUANT_ON) {
         q = row_qparams(t, w, ENTRY_IN(state, t, row), a.source.step);
-    }
-    if (a.form == Q_INTO_NORM) {
-        float sum;
-        TREE_SUM(sum, t->dim, square(MASKED(run_gradient(v, run, c), c)))
-        if (lane == 0) {
-            out[run] = sum;
-        }
-        return;
     }
     const int at = a.form == Q_INTO_RUNS ? run - first_run(run_row, runs, t->row0) : 0;
     if (a.form == Q_INTO_RUNS && lane == 0) {
@@ -125,45 +117,90 @@ __kernel void row_gradient(GRADIENT_PARAMETERS, __global float *out, __global lo
     }
 }
 
-/* The sums of blocks first, first + stride, ... of NORM_BLOCK rows. */
-static inline void sum_blocks(__global float *squares, const long blocks_at, const int runs, const int first, const int stride) {
-    for (int block = first; block * NORM_BLOCK < runs; block += stride) {
-        const int end = min((block + 1) * NORM_BLOCK, runs);
+/* Sum of squares of the masked gradient of a run's row; the parts of a long run have been combined. */
+static inline float squares_of(const gradient_view v, __global const q_table *t, __global const float *w, __global const q_state *stored,
+                               const int run, const long step) {
+    q_qparams q = {1.0f, 0.0f, 1.0f, 0};
+    float sum;
+    if (t->flags & Q_FAKE_QUANT_ON) {
+        q = row_qparams(t, w, stored, step);
+    }
+    TREE_SUM(sum, t->dim, square(MASKED(run_gradient(v, run, c), c)))
+    return sum;
+}
+
+/* A group of work-items owns a block of runs, so that what it adds up is what it wrote (or, of other groups of slabs, a launch before): no
+ * further launch, and no word of another group. With one lane a work-item is its own group. The first to ask for gradients of the step, it
+ * also combines the parts of long runs. */
+__kernel void norm_blocks(GRADIENT_PARAMETERS, __global float *squares, const q_bag_backward a) {
+#if LANES > 1
+    const int block = (int)get_group_id(0);
+    const int lane = (int)get_local_id(0) % LANES;
+    const int mine = (int)get_local_id(0) / LANES;
+    const int at_once = (int)get_local_size(0) / LANES;
+#else
+    const int block = (int)get_global_id(0);
+    const int lane = 0, mine = 0, at_once = 1;
+#endif
+    const gradient_view v = GRADIENT_VIEW(a.source);
+    const int runs = counts[Q_SORT_RUNS];
+    const int begin = block * Q_NORM_BLOCK;
+    const int end = min(begin + Q_NORM_BLOCK, runs);
+    if (begin >= runs || q_refused(status)) {
+        return;
+    }
+    for (int base = begin; base < end; base += at_once) {
+        const int run = min(base + mine, end - 1);
+        __global const q_table *t = tables + table_of(tables, a.source.num_tables, (long)run_row[run]);
+        const bool active = base + mine < end && t->group == a.source.group;
+        if (active) {
+            combine_run(v, run, t->dim, lane, LANES);
+        }
+#if LANES > 1
+        barrier(CLK_GLOBAL_MEM_FENCE);
+#endif
+        if (active) {
+            const long row = (long)run_row[run] - t->row0;
+            const float sum = squares_of(v, t, ROW_IN(slab, t, row), ENTRY_IN(state, t, row), run, a.source.step);
+            if (lane == 0) {
+                squares[run] = sum;
+            }
+        }
+    }
+#if LANES > 1
+    barrier(CLK_GLOBAL_MEM_FENCE);
+#endif
+    if (a.form == Q_INTO_NORM && mine == 0 && lane == 0) {
         float sum = 0.0f;
-        for (int run = block * NORM_BLOCK; run < end; run++) {
+        for (int run = begin; run < end; run++) {
             sum = sum + squares[run];
         }
-        squares[blocks_at + block] = sum;
+        squares[a.out_at + block] = sum;
     }
 }
 
-/* The coefficient lands between the squares of rows and the sums of blocks: at blocks_at - 1. */
-static inline void sum_of_blocks(__global float *squares, const long blocks_at, const int runs, const float limit) {
-    float sum = 0.0f;
-    for (int block = 0; block * NORM_BLOCK < runs; block++) {
-        sum = sum + squares[blocks_at + block];
-    }
-    squares[blocks_at - 1] = q_clip_coefficient(sum, limit);
-}
-
-__kernel void norm_blocks(__global const int *counts, __global float *squares, const long blocks_at) {
-    sum_blocks(squares, blocks_at, counts[Q_SORT_RUNS], (int)get_global_id(0), (int)get_global_size(0));
-}
-
+#if LANES == 1
+/* Where one work-item is as good as many: the coefficient, in front of the sums of blocks. GPUs add them up in every group of the update. */
 __kernel void norm_total(__global const int *counts, __global float *squares, const long blocks_at, const float limit) {
-    if (get_global_id(0) == 0) {
-        sum_of_blocks(squares, blocks_at, counts[Q_SORT_RUNS], limit);
+    const int blocks = (counts[Q_SORT_RUNS] + Q_NORM_BLOCK - 1) / Q_NORM_BLOCK;
+    float sums[Q_NORM_SUMS];
+    if (get_global_id(0) > 0) {
+        return;
     }
-}
-
-/* One launch of one group: what the barrier orders is what the group itself wrote. */
-__kernel void norm_group(__global const int *counts, __global float *squares, const long blocks_at, const float limit) {
-    sum_blocks(squares, blocks_at, counts[Q_SORT_RUNS], (int)get_local_id(0), (int)get_local_size(0));
-    barrier(CLK_GLOBAL_MEM_FENCE);
-    if (get_local_id(0) == 0) {
-        sum_of_blocks(squares, blocks_at, counts[Q_SORT_RUNS], limit);
+    for (int s = 0; s < Q_NORM_SUMS; s++) {
+        sums[s] = 0.0f;
     }
+    for (int b = 0; b < blocks; b++) {
+        sums[b % Q_NORM_SUMS] = sums[b % Q_NORM_SUMS] + squares[blocks_at + b];
+    }
+    for (int step = Q_NORM_SUMS / 2; step > 0; step /= 2) {
+        for (int s = 0; s < step; s++) {
+            sums[s] = sums[s] + sums[s + step];
+        }
+    }
+    squares[blocks_at - 1] = q_clip_coefficient(sums[0], limit);
 }
+#endif
 
 /* Whether the lookup at position p is one of the table's, with a row. */
 static inline bool is_entry(__global const q_table *tables, __global const int *plan, __global const INDEX *indices, __global const int *bag_of,

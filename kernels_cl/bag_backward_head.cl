@@ -103,6 +103,14 @@ static inline void combine_parts(__global float *part, const long stride, const 
     }
 }
 
+/* Likewise for the parts of a run, none where it is short; each lane touches its own columns alone. */
+static inline void combine_run(const gradient_view v, const int run, const int dim, const int lane, const int lanes) {
+    const int count = run < 0 ? 0 : v.run_start[run + 1] - v.run_start[run];
+    if (count > Q_PART) {
+        combine_parts(v.parts + (long)v.part_first[run] * v.part_stride, v.part_stride, (count + Q_PART - 1) / Q_PART, dim, lane, lanes);
+    }
+}
+
 /* Gradient of a run's row, one column, without the mask; a run of parts has been combined in its first part. -1: no run. */
 static inline float run_gradient(const gradient_view v, const int run, const int c) {
     if (run < 0) {

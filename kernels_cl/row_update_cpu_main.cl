@@ -1,6 +1,6 @@
 /* row_update_cpu_main.cl - the kernel: a share of the rows a work-item, switching on the width of a row's table.
  *
- * Shapes   as row_update_gpu.cl, whose kernel takes the rows that come in no blocks; norm[norm_at]: the coefficient of clipping by norm
+ * Shapes   as row_update_gpu.cl, whose kernel takes the rows that come in no blocks; norm[norm_at - 1]: the coefficient of clipping by norm
  * Mapping  work-item i: its share of the runs of the sort, or of the rows of the module (DENSE), one after another. How many runs there are only the
  *          device knows, and a driver hands out many groups at a time: one item a run would leave the cores uneven. Rows of other groups of slabs
  *          are another launch's
@@ -26,7 +26,7 @@ __kernel void row_update_blocks(GRADIENT_PARAMETERS, SLAB_PARAMETERS(__global fl
         return;
     }
     const gradient_view v = GRADIENT_VIEW(a.source);
-    const float coefficient = a.optimizer.clip == Q_CLIP_NORM ? norm[a.norm_at] : 1.0f;
+    const float coefficient = a.optimizer.clip == Q_CLIP_NORM ? norm[a.norm_at - 1] : 1.0f;
     int next_run = DENSE ? first_run(run_row, runs, item) : (int)item;
     __global const q_table *t = tables + table_of(tables, a.source.num_tables, DENSE ? item : (long)run_row[item]);
     for (; item < last; item++) {

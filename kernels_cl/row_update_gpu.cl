@@ -3,7 +3,8 @@
  * Shapes   W, state, m, v in slabs; items: a row a run, or every row of all tables (DENSE), or for Q_CLIP_WEIGHT the padding row of each table
  *          and then a row a run
  * Mapping  LANES work-items share a row, lane j has columns j, j + LANES, ...; sums along a row are taken by each lane from the row as it was,
- *          so nothing is exchanged: one barrier between reading and writing
+ *          so nothing is exchanged: one barrier between reading and writing. Under clipping by norm every group adds up the sums of blocks
+ *          (bag_backward_gpu.cl) for itself, so there the launch is of few groups, each of which takes many rows
  * Moves    4*D*(lookups + 2 + 2 * state arrays) bytes a row
  * Knobs    KIND, MOMENTUM, DENSE 0|1; LANES; FAST 0|1: rows that come in blocks (Q_IN_BLOCKS) are the other kernel's; QV float; bag_backward_head.cl */
 #if !defined(KIND) || !defined(MOMENTUM) || !defined(DENSE) || !defined(LANES) || !defined(FAST)
@@ -140,53 +141,101 @@ static inline void write_row(const row_work r, const q_optimizer o, const q_row_
 }
 #endif
 
+#if LANES > 1
+/* The coefficient of clipping by norm from the sums of `blocks` blocks, by the whole group. */
+static inline float group_coefficient(__global const float *sums, const int blocks, __local float *part, const float limit) {
+    for (int s = (int)get_local_id(0); s < Q_NORM_SUMS; s += (int)get_local_size(0)) {
+        float sum = 0.0f;
+        for (int b = s; b < blocks; b += Q_NORM_SUMS) {
+            sum = sum + sums[b];
+        }
+        part[s] = sum;
+    }
+    for (int step = Q_NORM_SUMS / 2; step > 0; step /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int s = (int)get_local_id(0); s < step; s += (int)get_local_size(0)) {
+            part[s] = part[s] + part[s + step];
+        }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return q_clip_coefficient(part[0], limit);
+}
+#endif
+
 __kernel void row_update(GRADIENT_PARAMETERS, SLAB_PARAMETERS(__global float *, first), SLAB_PARAMETERS(__global float *, second),
                          __global const float *norm, volatile __global uint *events, const q_row_update a) {
+#if KIND != Q_CLIP_WEIGHT && LANES > 1
+    __local float part[Q_NORM_SUMS];
+#endif
     const int lane = (int)(get_global_id(0) % LANES);
-    row_item item = {0, 0, 0};
-    const bool active =
-        !q_refused(status) && find_item(tables, plan, indices, offsets, counts, run_row, a, (long)(get_global_id(0) / LANES), &item);
-    __global const q_table *t = tables + item.table;
-    __global q_state *stored = ENTRY_IN(state, t, item.row);
-    row_work r = {GRADIENT_VIEW(a.source), t, ROW_IN(slab, t, item.row), ROW_IN(first, t, item.row), ROW_IN(second, t, item.row), item.run,
-                  KIND != Q_CLIP_WEIGHT && (t->flags & Q_FAKE_QUANT_ON), 1.0f, {1.0f, 0.0f, 1.0f, 0}, 0.0f, 1.0f};
-    q_row_scalars s = {1.0f, 1.0f, 0.0f};
-    q_state caught = {0.0f, 0.0f, 0};
-    float lo = 0.0f;
-    bool commits = false;
-    int repaired = 0;
-    if (Q_HAS_ROW(KIND)) {
-        r.v = ENTRY_IN(second, t, item.row);
-    }
-    if (active) {
-        if (r.quant || (t->flags & Q_HAS_STATE)) {
-            float hi;
-            row_range(r.w, t->dim, &lo, &hi);
-            caught = caught_up(t, stored, a.source.step, lo, hi, &repaired);
-            commits = (t->flags & Q_HAS_STATE) && caught.count > stored->count;
-            r.q = q_row_qparams(t, caught.min_val, caught.max_val, lo, hi);
-        }
-#if KIND == Q_CLIP_WEIGHT
-        r.factor = clip_factor(t, r.w);
-#else
-        r.coefficient = a.optimizer.clip == Q_CLIP_NORM ? norm[a.norm_at] : 1.0f;
-        s = scalars_of(&r, a.optimizer);
-#endif
-    }
-#if LANES > 1
-    barrier(CLK_GLOBAL_MEM_FENCE);
-#endif
-    if (!active) {
+    const gradient_view v = GRADIENT_VIEW(a.source);
+    float coefficient = 1.0f;
+    if (q_refused(status)) {
         return;
     }
-#if KIND == Q_CLIP_WEIGHT
-    for (int c = lane; r.factor != 1.0f && c < t->dim; c += LANES) {
-        r.w[c] = r.w[c] * r.factor;
-    }
+#if KIND != Q_CLIP_WEIGHT
+    if (a.optimizer.clip == Q_CLIP_NORM) {
+#if LANES > 1
+        coefficient = group_coefficient(norm + a.norm_at, (counts[Q_SORT_RUNS] + Q_NORM_BLOCK - 1) / Q_NORM_BLOCK, part, a.optimizer.limit);
 #else
-    write_row(r, a.optimizer, s, lane);
+        coefficient = norm[a.norm_at - 1];
 #endif
-    if (lane == 0 && commits) {
-        store_state(stored, caught, lo, repaired, events);
+    }
+#endif
+    for (long base = 0; base < a.items; base += (long)(get_global_size(0) / LANES)) { /* as often for every work-item of a group */
+        row_item item = {0, 0, 0};
+        const bool active = find_item(tables, plan, indices, offsets, counts, run_row, a, base + (long)(get_global_id(0) / LANES), &item);
+        __global const q_table *t = tables + item.table;
+        __global q_state *stored = ENTRY_IN(state, t, item.row);
+        row_work r = {v, t, ROW_IN(slab, t, item.row), ROW_IN(first, t, item.row), ROW_IN(second, t, item.row), item.run,
+                      KIND != Q_CLIP_WEIGHT && (t->flags & Q_FAKE_QUANT_ON), coefficient, {1.0f, 0.0f, 1.0f, 0}, 0.0f, 1.0f};
+        q_row_scalars s = {1.0f, 1.0f, 0.0f};
+        q_state caught = {0.0f, 0.0f, 0};
+        float lo = 0.0f;
+        bool commits = false;
+        int repaired = 0;
+        if (Q_HAS_ROW(KIND)) {
+            r.v = ENTRY_IN(second, t, item.row);
+        }
+#if KIND != Q_CLIP_WEIGHT
+        if (a.parts == Q_PARTS_SUMMED) {
+            if (active) {
+                combine_run(v, item.run, t->dim, lane, LANES);
+            }
+#if LANES > 1
+            barrier(CLK_GLOBAL_MEM_FENCE);
+#endif
+        }
+#endif
+        if (active) {
+            if (r.quant || (t->flags & Q_HAS_STATE)) {
+                float hi;
+                row_range(r.w, t->dim, &lo, &hi);
+                caught = caught_up(t, stored, a.source.step, lo, hi, &repaired);
+                commits = (t->flags & Q_HAS_STATE) && caught.count > stored->count;
+                r.q = q_row_qparams(t, caught.min_val, caught.max_val, lo, hi);
+            }
+#if KIND == Q_CLIP_WEIGHT
+            r.factor = clip_factor(t, r.w);
+#else
+            s = scalars_of(&r, a.optimizer);
+#endif
+        }
+#if LANES > 1
+        barrier(CLK_GLOBAL_MEM_FENCE);
+#endif
+        if (!active) {
+            continue;
+        }
+#if KIND == Q_CLIP_WEIGHT
+        for (int c = lane; r.factor != 1.0f && c < t->dim; c += LANES) {
+            r.w[c] = r.w[c] * r.factor;
+        }
+#else
+        write_row(r, a.optimizer, s, lane);
+#endif
+        if (lane == 0 && commits) {
+            store_state(stored, caught, lo, repaired, events);
+        }
     }
 }

@@ -148,7 +148,7 @@ of_line() {
         stack=$tree_stack
         for mode in 0 1 2; do
             report "mode=$mode" "$gradient bag_backward_gpu.cl" -DQV=float -DSLABS=1 $index -DWIDE=0 -DMAP=0 -DMODE=$mode -DWEIGHTED=0 -DFREQ=0 \
-                -DFAST=0 -DLANES="$LANES" -DNORM_BLOCK=256 -DCHUNK=1024
+                -DFAST=0 -DLANES="$LANES" -DCHUNK=1024
         done ;;
     row_update)
         stack=$tree_stack

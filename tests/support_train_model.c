@@ -287,26 +287,31 @@ static settings settings_of(const trainer *r) {
     return s;
 }
 
-/* All gradients of the step clipped, then negated under maximize. The norm adds rows in blocks of 256, blocks in order. */
+/* All gradients of the step clipped, then negated under maximize. The norm adds rows in blocks of 32, blocks to 256 sums in turn, and those in a tree. */
 static void prepare(trainer *r) {
     const op_row_update *o = r->op;
     const float limit = (float)o->limit;
-    float total = 0.0f;
+    float sums[256] = {0};
     float block = 0.0f;
     int64_t rows = 0;
     for (int64_t t = 0; t < o->backward.forward.T; t++) {
         for (int64_t row = 0; row < r->m->t[t].rows; row++) {
             if (r->touched[t][row]) {
                 block += sum_of_squares(r->gradient[t] + row * r->m->t[t].dim, r->m->t[t].dim);
-                if (++rows % 256 == 0) {
-                    total += block;
+                if (++rows % 32 == 0) {
+                    sums[(rows / 32 - 1) % 256] += block;
                     block = 0.0f;
                 }
             }
         }
     }
-    total += block;
-    float coefficient = limit / (sqrtf(total) + 1e-6f);
+    sums[rows / 32 % 256] += block;
+    for (int half = 128; half > 0; half /= 2) {
+        for (int k = 0; k < half; k++) {
+            sums[k] += sums[k + half];
+        }
+    }
+    float coefficient = limit / (sqrtf(sums[0]) + 1e-6f);
     coefficient = coefficient < 1.0f ? coefficient : 1.0f;
     for (int64_t t = 0; t < o->backward.forward.T; t++) {
         for (int64_t i = 0; i < r->m->t[t].rows * r->m->t[t].dim; i++) {

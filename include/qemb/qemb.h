@@ -560,7 +560,7 @@ typedef enum qemb_decay { QEMB_DECAY_L2 = 0, QEMB_DECAY_DECOUPLED = 1 } qemb_dec
 
 /* VALUE: each g into [-clip_limit, clip_limit]. NORM: all g of the module scaled by min(1, clip_limit / (norm + 1e-6)), norm the 2-norm over all rows
  * of the batch [torch.nn.utils.clip_grad_value_, clip_grad_norm_]: squares of a row in the tree along its columns, rows by ascending number in
- * blocks of 256, blocks in order, all in float32, on every engine. */
+ * blocks of 32, block b to sum b mod 256, blocks in order, and those sums as a tree (s with s + P/2), all in float32, on every engine. */
 typedef enum qemb_clip { QEMB_CLIP_NONE = 0, QEMB_CLIP_VALUE = 1, QEMB_CLIP_NORM = 2 } qemb_clip;
 
 /* Numbers in brackets are what 0 means. A field that the kind does not use must be 0. */

@@ -56,6 +56,11 @@ typedef uint64_t q_u64;
 /* A run of lookups of one row longer than this is summed in parts of this many, and the parts are combined in a fixed tree. */
 #define Q_PART 32
 
+/* Clip by norm: squares of rows are summed in blocks of so many runs, in order; block b goes to sum b % Q_NORM_SUMS, in order; and those sums are
+ * halved, s with s + half. */
+#define Q_NORM_BLOCK 32
+#define Q_NORM_SUMS  256
+
 /* One table, 128 bytes. Row r lies in slab (slab + (r >> row_shift)) at element base + (r & mask) * dim, and in the arrays with one
  * entry a row at state_base + (r & mask); mask = 2^row_shift - 1. A table in one slab has row_shift 62. */
 typedef struct q_table {
@@ -167,8 +172,9 @@ typedef struct q_gradient {
 /* bag_backward: what becomes of a row's gradient. */
 #define Q_INTO_TABLE   0 /* out[row][D] of one table */
 #define Q_INTO_RUNS    1 /* out[run - first run of the table][D], and its row number */
-#define Q_INTO_NORM    2 /* out[run] = sum of squares, all tables */
+#define Q_INTO_SQUARES 2 /* squares of rows of all tables (norm_blocks) */
 #define Q_INTO_LOOKUPS 3 /* out[slot][D], one a lookup of the table in input order, and its row number */
+#define Q_INTO_NORM    4 /* squares of rows, and the sums of blocks: the last group of slabs */
 typedef struct q_bag_backward {
     q_gradient source;
     q_i64 out_at, rows_at, count_at;
@@ -201,7 +207,7 @@ typedef struct q_optimizer {
     q_i32 nesterov, maximize, decoupled, clip;
 } q_optimizer;
 
-/* q_row_update.parts: combined; summed, and the launch combines them; the launch does both. Rows in blocks alone can be the latter two. */
+/* q_row_update.parts: combined; summed, and the launch combines them; the launch does both, which rows in blocks alone can. */
 #define Q_PARTS_COMBINED 0
 #define Q_PARTS_SUMMED   1
 #define Q_PARTS_UNSUMMED 2
@@ -211,7 +217,7 @@ typedef struct q_row_update {
     q_gradient source;
     q_optimizer optimizer;
     q_i64 items;   /* dense: rows of all tables */
-    q_i64 norm_at; /* clip by norm: where the coefficient is */
+    q_i64 norm_at; /* clip by norm: where the sums of blocks are; the coefficient, where a launch before made it, lies in front of them */
     q_i32 parts;   /* of long runs, as the launch finds them: Q_PARTS_* */
     q_i32 spare;
 } q_row_update;

@@ -71,7 +71,7 @@ done:
 }
 
 qemb_status qemb__training_reserve_squares(qemb_embedding_bag *bag, int64_t lookups) {
-    const int64_t words = lookups + qemb__ceil_div(lookups, QEMB__NORM_BLOCK) + 2;
+    const int64_t words = lookups + qemb__ceil_div(lookups, Q_NORM_BLOCK) + 2;
     return qemb__buffer_reserve(bag->ctx, (size_t)words * sizeof(float), &bag->training->squares);
 }
 

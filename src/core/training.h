@@ -19,12 +19,12 @@ typedef struct qemb__training {
     qemb_buffer *columns;   /* int64 [F]: first output column of each input feature */
     qemb_buffer *bag_scale; /* mode mean, float [F*B]: 1 / lookups of a bag (the lookups themselves under scale_grad_by_freq) */
     qemb_buffer *parts;     /* float [P][part_stride]: gradients of the parts of long runs */
-    qemb_buffer *squares;   /* clip by norm: float [N + N/256 + 2]: sums of squares of rows, of blocks of rows, the coefficient */
+    qemb_buffer *squares;   /* clip by norm: float [N + N/32 + 2]: sums of squares of rows, the coefficient, sums of blocks of rows */
     qemb_buffer *slots;     /* COO: int32 [N / Q_CHUNK + 1] */
     int64_t part_stride;    /* max_dim rounded up to a float16 */
 } qemb__training;
 
-enum { QEMB__NORM_BLOCK = 256, QEMB__SLOT_CHUNK = 1024 };
+enum { QEMB__SLOT_CHUNK = 1024 };
 
 void qemb__training_destroy(qemb__training *training);
 

@@ -111,8 +111,8 @@ qemb_status qemb__cl_gradient_kernel(qemb_context *ctx, const qemb__gradient_arg
     char common[QEMB__CL_OPTIONS / 2];
     char options[QEMB__CL_OPTIONS];
     qemb__cl_gradient_options(args, slabs, common, sizeof common);
-    (void)snprintf(options, sizeof options, "%s -DQV=float -DFAST=%d -DLANES=%d -DNORM_BLOCK=%d -DCHUNK=%d", common,
-                   qemb__cl_in_blocks(pick), qemb__cl_gradient_lanes(pick, args->tables), QEMB__NORM_BLOCK, QEMB__SLOT_CHUNK);
+    (void)snprintf(options, sizeof options, "%s -DQV=float -DFAST=%d -DLANES=%d -DCHUNK=%d", common, qemb__cl_in_blocks(pick),
+                   qemb__cl_gradient_lanes(pick, args->tables), QEMB__SLOT_CHUNK);
     return qemb__cl_kernel_pieces(ctx, pieces, 5, name, options, kernel);
 }
 
@@ -271,48 +271,43 @@ done:
     return st;
 }
 
-/* From the squares of rows to the coefficient: on CPUs all cores and then one, on GPUs one group. */
-static qemb_status sum_squares(qemb_context *ctx, const qemb__gradient_args *args, float limit) {
-    const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD);
-    const int64_t lookups = args->batch->shape.lookups;
-    const cl_long blocks_at = lookups + 1;
-    const bool cpu = pick->variant->is_cpu;
+/* One work-item adds up what a launch of many left; the GPU family's update does it itself. */
+static qemb_status norm_total(qemb_context *ctx, const qemb__gradient_args *args, float limit) {
+    const cl_long blocks_at = args->batch->shape.lookups + 1;
     qemb__cl_args list = {0};
     cl_kernel kernel = NULL;
     qemb_status st = QEMB_OK;
+    TRY(qemb__cl_gradient_kernel(ctx, args, 1, "norm_total", &kernel));
     qemb__cl_arg_buffer(&list, args->work->sort->counts);
     qemb__cl_arg_buffer(&list, args->work->squares);
     qemb__cl_arg(&list, sizeof blocks_at, &blocks_at);
-    if (cpu) {
-        TRY(qemb__cl_gradient_kernel(ctx, args, 1, "norm_blocks", &kernel));
-        TRY(qemb__cl_launch_lanes(ctx, kernel, &list, qemb__ceil_div(lookups, QEMB__NORM_BLOCK) + 1, pick, 1));
-    }
-    TRY(qemb__cl_gradient_kernel(ctx, args, 1, cpu ? "norm_total" : "norm_group", &kernel));
     qemb__cl_arg(&list, sizeof limit, &limit);
-    TRY(qemb__cl_launch_lanes(ctx, kernel, &list, 1, pick, 1)); /* rounded up to a group */
+    TRY(qemb__cl_launch(ctx, kernel, &list, 1, 1));
 done:
     return st;
 }
 
 qemb_status qemb__cl_gradient_norm(qemb_context *ctx, const qemb__gradient_args *args, float limit) {
     const int64_t lookups = args->batch->shape.lookups;
+    const int64_t blocks = qemb__ceil_div(lookups, Q_NORM_BLOCK);
     const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__BAG_BACKWARD, args->tables, Q_SGD);
     const int lanes = qemb__cl_gradient_lanes(pick, args->tables);
-    qemb_buffer *squares = args->work->squares;
+    const int local = pick->knob[QEMB__KNOB_LOCAL];
     qemb_status st = QEMB_OK;
     cl_kernel kernel = NULL;
     for (int32_t g = 0; g < args->tables->num_groups && lookups > 0; g++) {
-        const q_bag_backward a = {.source = qemb__cl_gradient_arguments(args, g), .form = Q_INTO_NORM};
+        const q_bag_backward a = {.source = qemb__cl_gradient_arguments(args, g),
+                                  .out_at = lookups + 1,
+                                  .form = g + 1 < args->tables->num_groups ? Q_INTO_SQUARES : Q_INTO_NORM};
         qemb__cl_args list = {0};
-        TRY(qemb__cl_gradient_kernel(ctx, args, qemb__cl_slabs(args->tables, g), "row_gradient", &kernel));
+        TRY(qemb__cl_gradient_kernel(ctx, args, qemb__cl_slabs(args->tables, g), "norm_blocks", &kernel));
         qemb__cl_gradient_add(ctx, &list, args, g);
-        for (int k = 0; k < 3; k++) {
-            qemb__cl_arg_buffer(&list, squares);
-        }
+        qemb__cl_arg_buffer(&list, args->work->squares);
         qemb__cl_arg(&list, sizeof a, &a);
-        TRY(qemb__cl_launch_lanes(ctx, kernel, &list, lookups, pick, lanes));
+        TRY(lanes > 1 ? qemb__cl_launch(ctx, kernel, &list, blocks * local, (size_t)local)
+                      : qemb__cl_launch_lanes(ctx, kernel, &list, blocks, pick, 1));
     }
-    TRY(sum_squares(ctx, args, limit));
+    TRY(lanes > 1 ? QEMB_OK : norm_total(ctx, args, limit));
 done:
     return st;
 }

@@ -47,7 +47,8 @@ qemb_status qemb__cl_gradient_begin(qemb_context *ctx, const qemb__gradient_args
 /* Compiles what qemb__cl_gradient_begin launches. */
 qemb_status qemb__cl_gradient_prepare(qemb_context *ctx, const qemb__gradient_args *args, q_i32 parts);
 
-/* Clip by norm: the coefficient, at squares[lookups] of the work space. */
+/* Clip by norm: combines the parts of long runs, then the sums of blocks, from squares[lookups + 1] of the work space on, and unless rows are shared by
+ * lanes the coefficient in front of them. */
 qemb_status qemb__cl_gradient_norm(qemb_context *ctx, const qemb__gradient_args *args, float limit);
 
 #endif

@@ -1,14 +1,17 @@
 /* row_update.c - launches of an optimiser's step: one a group of slabs, of the kernels that its widths need.
  *
- * A step is, in this order: what a mean divides by, sums of the parts of long runs and their tree (where the update does not make them
- * itself), under clipping by norm a pass that only measures, and the update. Until the update is enqueued nothing that the caller can see
+ * A step is, in this order: what a mean divides by, sums of the parts of long runs (where the update does not make them itself), under
+ * clipping by norm a pass that only measures, and the update. The first to ask for a row's gradient combines its parts. Until the update is enqueued nothing that the caller can see
  * has changed (qemb__harmless): a failure up to there is a status, a failure behind it loses the context. */
 #include <stdio.h>
 
 #include "base/checked.h"
 #include "opencl/gradient.h"
 
-enum { PARTS_HERE = 1 << 16 }; /* lookups of a batch up to which the update sums the parts of long runs */
+enum {
+    PARTS_HERE = 1 << 16, /* lookups of a batch up to which the update sums the parts of long runs */
+    NORM_GROUPS = 16      /* GPU: groups a compute unit when each adds up the norm for itself */
+};
 
 /* The CPU family's kernel for rows in blocks. */
 static qemb_status blocks_kernel(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, unsigned widths, cl_kernel *kernel) {
@@ -59,15 +62,23 @@ static int64_t items_of(const qemb__row_update_args *args) {
                                          : lookups;
 }
 
-/* How the update finds the parts of long runs. Rows that are all one work-item's, of which nothing else asks the gradient, it combines itself; in
- * a batch that is not large it sums them too: another core has other rows meanwhile, and to call both for the parts alone takes 20 to 40 us. */
+/* How the update finds the parts of long runs: combined where something else asked for the gradient before. Where all rows are one work-item's it
+ * sums them too in a batch that is not large: another core has other rows meanwhile, and to call both for the parts alone takes 20 to 40 us. */
 static q_i32 parts_of(qemb_context *ctx, const qemb__row_update_args *args) {
     bool others = false;
     const qemb__pick *pick = qemb__cl_gradient_pick(ctx, QEMB__ROW_UPDATE, args->source.tables, args->kind);
     (void)qemb__cl_block_widths(pick, args->source.tables, args->kind, &others);
-    return others || args->optimizer.clip == Q_CLIP_NORM                          ? Q_PARTS_COMBINED
-           : args->source.batch && args->source.batch->shape.lookups > PARTS_HERE ? Q_PARTS_SUMMED
-                                                                                  : Q_PARTS_UNSUMMED;
+    return args->optimizer.clip == Q_CLIP_NORM                                                ? Q_PARTS_COMBINED
+           : others || (args->source.batch && args->source.batch->shape.lookups > PARTS_HERE) ? Q_PARTS_SUMMED
+                                                                                              : Q_PARTS_UNSUMMED;
+}
+
+/* Rows that a launch by lanes has work-items for: all, but few groups where each adds up the norm first. */
+static int64_t rows_at_once(qemb_context *ctx, const qemb__row_update_args *args, const qemb__pick *pick, int lanes) {
+    const qemb__cl *cl = ctx->engine;
+    const int64_t items = items_of(args);
+    const bool few = lanes > 1 && args->optimizer.clip == Q_CLIP_NORM;
+    return few ? qemb__min_i64(items, (int64_t)NORM_GROUPS * cl->compute_units * pick->knob[QEMB__KNOB_LOCAL] / lanes) : items;
 }
 
 static qemb_status launch_group(qemb_context *ctx, const qemb__row_update_args *args, int32_t group, cl_kernel kernel, bool by_lanes) {
@@ -77,7 +88,7 @@ static qemb_status launch_group(qemb_context *ctx, const qemb__row_update_args *
     const q_row_update a = {.source = qemb__cl_gradient_arguments(&args->source, group),
                             .optimizer = args->optimizer,
                             .items = items,
-                            .norm_at = args->source.batch->shape.lookups,
+                            .norm_at = args->source.batch->shape.lookups + 1,
                             .parts = parts_of(ctx, args)};
     qemb__cl_args list = {0};
     qemb__cl_gradient_add(ctx, &list, &args->source, group);
@@ -86,7 +97,7 @@ static qemb_status launch_group(qemb_context *ctx, const qemb__row_update_args *
     qemb__cl_arg_buffer(&list, ctx->events);
     qemb__cl_arg(&list, sizeof a, &a);
     return !items     ? QEMB_OK
-           : by_lanes ? qemb__cl_launch_lanes(ctx, kernel, &list, items, pick, lanes)
+           : by_lanes ? qemb__cl_launch_lanes(ctx, kernel, &list, rows_at_once(ctx, args, pick, lanes), pick, lanes)
                       : qemb__cl_launch_shares(ctx, kernel, &list, items);
 }
 
@@ -112,7 +123,8 @@ qemb_status qemb__cl_row_update(qemb_context *ctx, const qemb__row_update_args *
     qemb_status st = QEMB_OK;
     cl_kernel kernels[2];
     if (args->kind != Q_CLIP_WEIGHT) {
-        TRY(qemb__cl_gradient_begin(ctx, &args->source, parts_of(ctx, args)));
+        const q_i32 parts = parts_of(ctx, args);
+        TRY(qemb__cl_gradient_begin(ctx, &args->source, parts == Q_PARTS_COMBINED ? Q_PARTS_SUMMED : parts));
     }
     if (args->optimizer.clip == Q_CLIP_NORM) {
         TRY(qemb__cl_gradient_norm(ctx, &args->source, args->optimizer.limit));
@@ -132,8 +144,7 @@ qemb_status qemb__cl_row_update_prepare(qemb_context *ctx, const qemb__row_updat
     const qemb__tables *s = args->source.tables;
     qemb_status st = QEMB_OK;
     cl_kernel kernels[2];
-    const q_i32 parts = parts_of(ctx, args) == Q_PARTS_COMBINED ? Q_PARTS_COMBINED : Q_PARTS_SUMMED; /* batches of any size */
-    TRY(qemb__cl_gradient_prepare(ctx, &args->source, parts));
+    TRY(qemb__cl_gradient_prepare(ctx, &args->source, Q_PARTS_SUMMED)); /* batches of any size */
     for (int32_t g = 0; g < s->num_groups; g++) {
         TRY(group_kernels(ctx, args, g, kernels));
     }

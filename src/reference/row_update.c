@@ -4,6 +4,7 @@
  * changes. All memory is taken before the first row is touched. */
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/memory.h"
 #include "reference/gradient.h"
 
@@ -94,23 +95,24 @@ static void update_row(const ref_update *u, int32_t table, int64_t row) {
     }
 }
 
-/* ---- clip by norm: squares of rows, summed in blocks, blocks summed in order */
+/* ---- clip by norm: squares of rows, summed in blocks, blocks in Q_NORM_SUMS sums, those in a tree */
 
 static void clip_coefficient(ref_update *u) {
-    float total = 0.0f;
+    float sums[Q_NORM_SUMS] = {0};
     u->coefficient = 1.0f;
-    for (q_i32 block = 0; block < u->g.runs && u->args->optimizer.clip == Q_CLIP_NORM; block += QEMB__NORM_BLOCK) {
+    for (q_i32 block = 0; block * Q_NORM_BLOCK < u->g.runs && u->args->optimizer.clip == Q_CLIP_NORM; block++) {
+        const q_i32 end = (q_i32)qemb__min_i64((int64_t)(block + 1) * Q_NORM_BLOCK, u->g.runs);
         float sum = 0.0f;
-        for (q_i32 run = block; run < u->g.runs && run < block + QEMB__NORM_BLOCK; run++) {
+        for (q_i32 run = block * Q_NORM_BLOCK; run < end; run++) {
             int64_t row = 0;
             const int32_t table = qemb__ref_run_row(&u->g, run, &row);
             qemb__ref_run_gradient(&u->g, run, u->gradient);
             qemb__ref_mask(&u->g, table, row, u->gradient);
             sum = sum + sum_of_squares(u, u->gradient, u->g.tables->table[table].dim);
         }
-        total = total + sum;
+        sums[block % Q_NORM_SUMS] += sum;
     }
-    u->coefficient = q_clip_coefficient(total, u->args->optimizer.limit);
+    u->coefficient = q_clip_coefficient(qemb__ref_tree_sum(sums, Q_NORM_SUMS), u->args->optimizer.limit);
 }
 
 /* ---- max_norm of float tables */
