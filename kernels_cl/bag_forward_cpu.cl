@@ -70,7 +70,7 @@
 #else
 #define ADD(k) acc##k = acc##k + x##k;
 #endif
-#define DIVIDE(k) acc##k = q_div_lanes(acc##k, (float)count);
+#define DIVIDE(k) acc##k = divide16(acc##k, (float16)((float)count));
 
 static inline void CAT(forward_, BLOCKS)(const bag_view given, __global const q_table *t, const long begin, const long end, __global float *out,
                                          __global int *winner) {

@@ -108,19 +108,6 @@ static inline void prefetch_row(const bag_view v, __global const q_table *t, con
 #endif
 }
 
-static inline float16 q_div_lanes(const float16 a, const float b) {
-#ifdef Q_SOFT_DIVISION
-    float lanes[16];
-    vstore16(a, 0, lanes);
-    for (int k = 0; k < 16; k++) {
-        lanes[k] = q_div_soft(lanes[k], b);
-    }
-    return vload16(0, lanes);
-#else
-    return a / b;
-#endif
-}
-
 #if USES & USES_NORM
 /* Factor of max_norm for a row, from its values (fake-quantised when quant). */
 static inline float row_norm_factor(__global const q_table *t, __global const float *w, const q_qparams q, const int quant) {

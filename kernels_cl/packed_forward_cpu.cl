@@ -20,7 +20,7 @@
 #define CODE(k, j) convert_float16((b##k >> (int16)(BITS * j)) & (int16)((1 << BITS) - 1))
 #define ACC(k, j)     acc##k##j
 #define INIT1(k, j)   float16 acc##k##j = (float16)(0.0f);
-#define DIVIDE1(k, j) acc##k##j = divide_lanes(acc##k##j, (float)count);
+#define DIVIDE1(k, j) acc##k##j = divide16(acc##k##j, (float16)((float)count));
 #if SUMS
 #define ADD1(k, j) acc##k##j = fma((float16)(scale), CODE(k, j), acc##k##j + (float16)(bias));
 #endif

@@ -125,19 +125,6 @@ static inline void store_columns(const float16 x, __global out_t *out, const int
     }
 }
 
-static inline float16 divide_lanes(const float16 a, const float b) {
-#ifdef Q_SOFT_DIVISION
-    float lanes[16];
-    vstore16(a, 0, lanes);
-    for (int k = 0; k < 16; k++) {
-        lanes[k] = q_div_soft(lanes[k], b);
-    }
-    return vload16(0, lanes);
-#else
-    return a / b;
-#endif
-}
-
 #if NORM
 static inline float packed_norm_factor(__global const q_table *t, __global const uchar *codes, const q_qparams q) {
     Q_WALK_NORM(t, fma(q.scale, (float)q_load_code(codes, c, t->bits), q.zero))

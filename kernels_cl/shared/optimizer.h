@@ -6,50 +6,15 @@
 #ifndef Q_OPTIMIZER_H
 #define Q_OPTIMIZER_H
 
-/* Elements divided and rooted: operators where they round correctly, else lane by lane. */
-#ifdef __OPENCL_VERSION__
-#ifdef Q_SOFT_DIVISION
-#ifdef Q_VECTOR16
-static inline QV q_divide(const QV a, const QV b) {
-    float x[16];
-    float y[16];
-    vstore16(a, 0, x);
-    vstore16(b, 0, y);
-    for (int k = 0; k < 16; k++) {
-        x[k] = q_div_soft(x[k], y[k]);
-    }
-    return vload16(0, x);
-}
-static inline QV q_root(const QV a) {
-    float x[16];
-    vstore16(a, 0, x);
-    for (int k = 0; k < 16; k++) {
-        x[k] = q_sqrt_soft(x[k]);
-    }
-    return vload16(0, x);
-}
+#if defined(__OPENCL_VERSION__) && defined(Q_VECTOR16)
+#define q_divide divide16
+#define q_root   root16
 #else
 static inline QV q_divide(const QV a, const QV b) {
-    return q_div_soft(a, b);
+    return Q_DIV(a, b);
 }
 static inline QV q_root(const QV a) {
-    return q_sqrt_soft(a);
-}
-#endif
-#else
-static inline QV q_divide(const QV a, const QV b) {
-    return a / b;
-}
-static inline QV q_root(const QV a) {
-    return sqrt(a);
-}
-#endif
-#else
-static inline QV q_divide(const QV a, const QV b) {
-    return a / b;
-}
-static inline QV q_root(const QV a) {
-    return sqrtf(a);
+    return Q_SQRT(a);
 }
 #endif
 

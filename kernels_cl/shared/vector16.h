@@ -69,6 +69,35 @@ static inline float any_nan(const float16 v) {
     return c.s0 + c.s1;
 }
 
+/* Quotients and square roots: operators where they round correctly, else lane by lane. */
+#ifdef Q_SOFT_DIVISION
+static inline float16 divide16(const float16 a, const float16 b) {
+    float x[16];
+    float y[16];
+    vstore16(a, 0, x);
+    vstore16(b, 0, y);
+    for (int k = 0; k < 16; k++) {
+        x[k] = q_div_soft(x[k], y[k]);
+    }
+    return vload16(0, x);
+}
+static inline float16 root16(const float16 a) {
+    float x[16];
+    vstore16(a, 0, x);
+    for (int k = 0; k < 16; k++) {
+        x[k] = q_sqrt_soft(x[k]);
+    }
+    return vload16(0, x);
+}
+#else
+static inline float16 divide16(const float16 a, const float16 b) {
+    return a / b;
+}
+static inline float16 root16(const float16 a) {
+    return sqrt(a);
+}
+#endif
+
 /* Into the second-level cache: the first level has too few fill buffers to wait in (Zen 4: 24 against 16 GB/s of random 256-byte rows). */
 #ifndef PREFETCH
 #error "PREFETCH is set by src/opencl/probe.c"
