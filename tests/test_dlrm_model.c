@@ -74,6 +74,21 @@ Test(dlrm_model, a_set_of_parameters_that_gives_wrong_products_is_refused_with_i
     OK(dlrm_gemm_choose(device));
 }
 
+Test(dlrm_model, products_are_compiled_as_vectors_but_where_lanes_are_faster) {
+    cr_expect_null(dlrm_gemm_options("OpenCL 3.0 PoCL 3.1+debian  Linux, None+Asserts, RELOC, SPIR, LLVM 15.0.6, SLEEF, DISTRO, POCL_DEBUG"));
+    cr_expect_str_eq(dlrm_gemm_options("OpenCL 3.0 PoCL 5.0+debian  Linux, None+Asserts, RELOC, SPIR, LLVM 16.0.6, SLEEF, DISTRO, POCL_DEBUG"),
+                     "-DUSE_VECTOR_MAD=1 ");
+    cr_expect_str_eq(dlrm_gemm_options("OpenCL 3.0 LINUX"), "-DUSE_VECTOR_MAD=1 ");
+}
+
+/* The products of both forms have the same bits on this machine or not: either is right by plain C. */
+Test(dlrm_model, products_are_right_as_vectors_too) {
+    cr_assert_eq(setenv("CLBLAST_BUILD_OPTIONS", dlrm_gemm_options("another"), 1), 0);
+    dlrm_device *device = NULL;
+    OK(dlrm_device_create("opencl", &device));
+    dlrm_device_destroy(device);
+}
+
 /* ---- a step against plain C ---------------------------------------------------------------------------------------------- */
 
 static void read_layer(const dlrm_model *m, const dlrm_layer *from, plain_layer *to) {

@@ -3,6 +3,8 @@
 
 #include <clblast_c.h>
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Found by trying on PoCL 3.1 with two cores of AVX-512, on the products of a training step (batch 128): 84 to 90 GFLOP/s, CLBlast's own
  * parameters 17. A tile of 32 x 8 keeps 16 vectors of sums in registers; work-groups of one item, for barriers cost PoCL 90x. */
@@ -153,11 +155,32 @@ done:
     return st;
 }
 
+const char *dlrm_gemm_options(const char *platform_version) {
+    return strstr(platform_version, "PoCL 3.") ? NULL : "-DUSE_VECTOR_MAD=1 "; /* the blank: CLBlast's own options follow at once */
+}
+
+static qemb_status set_options(const dlrm_device *d) {
+    qemb_status st = QEMB_OK;
+    cl_platform_id platform = NULL;
+    char version[1024] = "";
+    DLRM_CL(clGetDeviceInfo(d->device, CL_DEVICE_PLATFORM, sizeof platform, &platform, NULL), "clGetDeviceInfo");
+    DLRM_CL(clGetPlatformInfo(platform, CL_PLATFORM_VERSION, sizeof version, version, NULL), "clGetPlatformInfo");
+    const char *options = dlrm_gemm_options(version);
+    if (options) {
+        (void)setenv("CLBLAST_BUILD_OPTIONS", options, 0); /* without it the products are slow and right */
+    }
+done:
+    return st;
+}
+
 qemb_status dlrm_gemm_choose(dlrm_device *d) {
     qemb_status st = QEMB_OK;
     cl_device_type type = 0;
     DLRM_CL(clGetDeviceInfo(d->device, CL_DEVICE_TYPE, sizeof type, &type, NULL), "clGetDeviceInfo");
     const bool cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
+    if (cpu) {
+        DLRM_TRY(set_options(d));
+    }
     const dlrm_gemm_set *sets = cpu ? cpu_sets : gpu_sets;
     const int count = cpu ? (int)(sizeof cpu_sets / sizeof *cpu_sets) : (int)(sizeof gpu_sets / sizeof *gpu_sets);
     st = QEMB_ERR_DEVICE;
