@@ -7,138 +7,38 @@ FILE      files or folders below src/ and kernels_cl/ (default: both whole)
 --sample  N mutants drawn evenly over the files instead of all of them
 --list    prints the mutants and stops
 --resume  verdicts of FOLDER/results.tsv about files that have not changed since are taken, only the rest is run
+--again   with --resume: survivors are asked about once more (tests were added)
 --minutes stop beginning mutants after so long; the figures are those of what was judged, and --resume goes on later
---one     one mutant by its name, FILE:LINE:COLUMN:OPERATOR, with the output of the test that judged it
+--quick   only the tests that need no device
+--cap     seconds of tests that a mutant may cost (20): one that is alive after them has survived
+--check   N of the verdicts are found out anew, each mutant compiled alone, and compared
+--one     one mutant by its name, FILE:LINE:COLUMN:OPERATOR, compiled alone, with the output of the test that judged it
 
 Operators: relational (< for <=, == for !=, ...), arithmetic, off by one, logical (&& for ||, a dropped !), a statement taken out, a returned
-value replaced, a barrier taken out. A mutant that does not compile, or whose object code is that of the original, does not count. The tests
-of a file are named in tests.txt, the quickest first; the first that fails, crashes, or takes ten times its usual time kills the mutant.
+value replaced, a barrier taken out. A mutant that does not compile, or whose object code is that of the original, does not count.
+All mutants of src/ and of the headers that host and device share are compiled at once and chosen at run time (points.py, build.py); each
+test says which it reaches, and is shown those (judge.py). What cannot be chosen at run time, and kernels, are compiled one by one (alone.py)
+and shown to the tests that tests.txt names. The first test that fails, crashes, or takes ten times its usual time kills the mutant.
 Results, one line a mutant with a digest of its file, go to FOLDER/results.tsv; survivors that were looked at and found harmless are named in survivors.tsv.
 """
 import argparse
-import concurrent.futures
 import hashlib
 import os
 import pathlib
 import random
 import re
-import resource
-import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
 
+import alone
+import build
+import judge
+import points
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
-RELATIONAL = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="}
-ARITHMETIC = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "*", "<<": ">>", ">>": "<<", "&": "|", "|": "&", "^": "&",
-              "+=": "-=", "-=": "+=", "*=": "+=", "|=": "&=", "&=": "|=", "++": "--", "--": "++"}
-LOGICAL = {"&&": "||", "||": "&&"}
-TOKEN = re.compile(r"(?P<number>0[xX][0-9a-fA-F]+[uUlL]*|(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?f?|\d+(?:[eE][-+]?\d+)?[uUlLf]*)"
-                   r"|(?P<word>[A-Za-z_]\w*)"
-                   r"|(?P<op><<=|>>=|->|\+\+|--|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|[-+*/%<>&|!^])"
-                   r"|(?P<other>\S)")
-LITERALS = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
-MEMORY = 12 << 30  # bytes that a mutant may take
-
-
-class Mutant:
-    def __init__(self, path, line, column, kind, start, end, text):
-        self.path, self.line, self.column, self.kind = path, line, column, kind
-        self.start, self.end, self.text = start, end, text
-
-    @property
-    def name(self):
-        return f"{self.path}:{self.line}:{self.column}:{self.kind}"
-
-
-def blank(match):
-    return re.sub(r"[^\n]", " ", match.group())
-
-
-def preprocessor_spans(code, kernel):
-    """Where nothing is changed: preprocessor lines; in kernels a #define's body is code."""
-    spans, at = [], 0
-    while at < len(code):
-        end = code.find("\n", at)
-        end = len(code) if end < 0 else end
-        line = code[at:end]
-        if line.lstrip().startswith("#"):
-            while code[at:end].endswith("\\") and end < len(code):
-                following = code.find("\n", end + 1)
-                end = len(code) if following < 0 else following
-            define = kernel and re.match(r"\s*#\s*define\s+\w+(\([^)]*\))?", code[at:end])
-            spans.append((at, at + define.end() if define else end))
-        at = end + 1
-    return spans
-
-
-def statements(code, inside):
-    """Whole-line statements that may be taken out: calls and assignments, not declarations."""
-    for match in re.finditer(r"^([ \t]+)((?:\(void\))?[A-Za-z_][\w\->.\[\]*]*\s*(?:\(|=[^=]|[-+|&*/]=|\+\+|--)[^;{}\n]*;)[ \t]*$", code, re.M):
-        first = re.match(r"(?:\(void\))?([A-Za-z_]\w*)", match.group(2)).group(1)
-        if first not in ("return", "if", "for", "while", "switch", "case", "typedef", "goto", "break") and not inside(match.start(2)):
-            kind = "barrier" if first == "barrier" else "statement"
-            yield match.start(2), match.end(2), ";", kind
-
-
-def tokens(code, inside):
-    """(start, end, replacement, operator) for every token that has one."""
-    before = None
-    for match in TOKEN.finditer(code):
-        text, start = match.group(), match.start()
-        binary = before is not None and (before.lastgroup in ("number", "word") or before.group() in (")", "]"))
-        before, previous = match, before
-        if inside(start):
-            continue
-        if match.lastgroup == "op":
-            if text in RELATIONAL:
-                yield start, match.end(), RELATIONAL[text], "relational"
-            elif text in LOGICAL:
-                yield start, match.end(), LOGICAL[text], "logical"
-            elif text == "!":
-                yield start, match.end(), "", "logical"
-            elif text in ("*", "&") and code[match.end():match.end() + 1].strip():
-                continue  # a pointer or an address: binary operators stand between spaces
-            elif text in ARITHMETIC and (binary or text in ("++", "--")) and not (previous and previous.group() in ("return", "case")):
-                yield start, match.end(), ARITHMETIC[text], "arithmetic"
-        elif match.lastgroup == "number" and not (previous and previous.group() in (".", "_")):
-            if re.fullmatch(r"\d+", text):
-                yield start, match.end(), str(int(text) + 1), "one"
-            elif re.fullmatch(r"\d+\.\d*f?", text):
-                yield start, match.end(), f"({text} + 1.0f)", "one"
-        elif match.lastgroup == "word" and text in ("true", "false"):
-            yield start, match.end(), "false" if text == "true" else "true", "value"
-
-
-def returns(code, inside):
-    for match in re.finditer(r"\breturn\s+([^;{}\n]+);", code):
-        value = match.group(1).strip()
-        if inside(match.start()) or re.fullmatch(r"[-\d\"]+|NULL|true|false|QEMB_OK", value):
-            continue
-        new = "QEMB_OK" if value == "st" or value.startswith("qemb__fail") else "0"
-        yield match.start(1), match.end(1), new, "returned"
-
-
-def mutants_of(path):
-    text = (TOP / path).read_text()
-    code = LITERALS.sub(blank, text)
-    kernel = str(path).startswith("kernels_cl")
-    spans = preprocessor_spans(code, kernel)
-
-    def inside(at):
-        return any(a <= at < b for a, b in spans)
-
-    found = {}
-    for source in (tokens(code, inside), statements(code, inside), returns(code, inside)):
-        for start, end, new, kind in source:
-            line = text.count("\n", 0, start) + 1
-            column = start - (text.rfind("\n", 0, start) + 1) + 1
-            mutant = Mutant(path, line, column, kind, start, end, new)
-            found.setdefault(mutant.name, mutant)
-    return list(found.values())
 
 
 def source_files(named):
@@ -148,120 +48,8 @@ def source_files(named):
     return [p for p in every if not named or any(p == n or p.startswith(n.rstrip("/") + "/") for n in named)]
 
 
-def test_table():
-    """The tests of a path: those of the longest prefix in tests.txt."""
-    table = {}
-    for line in (HERE / "tests.txt").read_text().splitlines():
-        words = line.split("#")[0].split(maxsplit=1)
-        if words:
-            table[words[0]] = [t.strip() for t in words[1].split(";")]
-    return table
-
-
-def tests_of(path, table):
-    best = max((p for p in table if path.startswith(p)), key=len, default=None)
-    if best is None:
-        sys.exit(f"mutate.py: tests.txt names no tests for {path}")
-    return table[best]
-
-
-class Worker:
-    """A copy of the tree with a build of its own."""
-
-    def __init__(self, folder, number):
-        self.tree = folder / f"tree{number}"
-        self.build = folder / f"build{number}"
-        self.cache = folder / f"cache{number}"
-        self.usual = {}
-        files = subprocess.run(["git", "ls-files"], cwd=TOP, capture_output=True, text=True, check=True).stdout.split("\n")
-        for name in filter(None, files):
-            target = self.tree / name
-            if (TOP / name).is_file() and not (target.is_file() and target.read_bytes() == (TOP / name).read_bytes()):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(TOP / name, target)
-        self.cache.mkdir(parents=True, exist_ok=True)
-        self.run(["cmake", "-S", self.tree, "-B", self.build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_C_FLAGS_RELEASE=-O1"], check=True)
-
-    def run(self, command, limit=1200, check=False, environment=None):
-        def limits():
-            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-            os.setsid()
-        # A test's children (each Criterion test is a process) must not outlive it: the whole group is ended.
-        child = subprocess.Popen([str(c) for c in command], cwd=self.tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                 errors="replace", env=environment, preexec_fn=limits)
-        try:
-            output, _ = child.communicate(timeout=limit)
-            code = child.returncode
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            output, code = child.communicate()[0] + "\n(too slow)", -9
-        if check and code != 0:
-            sys.exit(f"mutate.py: {' '.join(map(str, command))}\n{output}")
-        return code, output
-
-    def compile(self, targets):
-        return self.run(["ninja", "-C", self.build, *targets])
-
-    def object_of(self, path):
-        return self.build / "CMakeFiles/qemb_objects.dir" / f"{path}.o"
-
-    def digest(self, path):
-        o = self.object_of(path)
-        return hashlib.sha256(o.read_bytes()).hexdigest() if o.exists() else ""
-
-    def test(self, words, limit, kernels):
-        program = words.split()
-        name = program[0]
-        binary = self.build / ("bin" if name == "qemb-replay" else "tests") / name
-        arguments = program[1:] if name == "qemb-replay" else ["-j1", "--fail-fast", *program[1:]]
-        cache = self.cache / re.sub(r"\W+", "_", words)
-        compiled = TOP / "build/pocl-cache/finished"
-        if not cache.exists() and compiled.is_dir():
-            shutil.copytree(compiled, cache)  # what the release's tests compiled
-        cache.mkdir(exist_ok=True)
-        environment = dict(os.environ, OCL_ICD_VENDORS=os.environ.get("QEMB_TEST_ICD", "/etc/OpenCL/vendors/pocl.icd"), POCL_CACHE_DIR=str(cache))
-        environment.pop("QEMB_SCOREBOARD", None)
-        if kernels:
-            environment["QEMB_KERNEL_PATH"] = str(self.tree / "kernels_cl")
-        return self.run([binary, *arguments], limit, environment=environment)
-
-    def baseline(self, tests):
-        code, output = self.compile(sorted({t.split()[0] for t in tests}))
-        if code != 0:
-            sys.exit(f"mutate.py: the tree does not build\n{output}")
-        for t in tests:
-            if t not in self.usual:
-                self.test(t, 1200, False)  # fills the kernel cache
-                began = time.monotonic()
-                code, output = self.test(t, 1200, False)
-                self.usual[t] = time.monotonic() - began
-                if code != 0:
-                    sys.exit(f"mutate.py: {t} fails on the unchanged tree\n{output}")
-
-    def judge(self, mutant, tests, talk=False):
-        kernel = mutant.path.startswith("kernels_cl")
-        shared = mutant.path.startswith("kernels_cl/shared")
-        self.baseline(tests)
-        target = self.tree / mutant.path
-        original = target.read_text()
-        before = self.digest(mutant.path)
-        target.write_text(original[:mutant.start] + mutant.text + original[mutant.end:])
-        try:
-            if not kernel or shared:
-                code, output = self.compile(sorted({t.split()[0] for t in tests}))
-                if code != 0:
-                    return "does not compile", ""
-                if not kernel and self.digest(mutant.path) == before:
-                    return "same code", ""
-            for t in tests:
-                code, output = self.test(t, max(30.0, 10.0 * self.usual[t]) + (60.0 if kernel else 0.0), kernel)
-                if talk:
-                    print(output)
-                if code != 0:
-                    return ("does not compile" if kernel and "does not build" in output else "killed"), t
-            return "survived", ""
-        finally:
-            target.write_text(original)
+def on_host(path):
+    return path.startswith(("src/", "kernels_cl/shared/"))
 
 
 def triaged():
@@ -321,55 +109,124 @@ def report(results, harmless):
     return good
 
 
+class Pass:
+    """One run of mutate.py: what is known, what is left, the log."""
+
+    def __init__(self, args, texts, chosen):
+        self.args, self.texts = args, {t.path: t for t in texts}
+        self.folder = pathlib.Path(args.folder)
+        self.folder.mkdir(exist_ok=True)
+        known = known_verdicts(self.folder / "results.tsv") if args.resume else {}
+        if args.again:
+            known = {k: v for k, v in known.items() if v[0] != "survived"}
+        self.results = [(m, *known[m.name, digest_of(m.path)]) for m in chosen if (m.name, digest_of(m.path)) in known]
+        self.left = [m for m in chosen if (m.name, digest_of(m.path)) not in known]
+        self.count, self.lock, self.began = len(self.left), threading.Lock(), time.monotonic()
+        if self.results:
+            print(f"{len(self.results)} verdicts are known, {self.count} mutants are left", flush=True)
+        self.log = open(self.folder / "results.tsv", "a" if args.sample or args.one or args.resume else "w")
+
+    def note(self, m, verdict, by):
+        with self.lock:
+            self.results.append((m, verdict, by))
+            self.log.write(f"{m.name}\t{verdict}\t{by}\t{digest_of(m.path)}\n")
+            self.log.flush()
+            if verdict == "survived" or self.args.one or len(self.results) % 100 == 0:
+                print(f"[{len(self.results)}, {time.monotonic() - self.began:.0f} s] {verdict:9} {m.name}  {by}", flush=True)
+
+    def take(self, pool):
+        """The next mutant of the pool, or None at its end or when time is up."""
+        with self.lock:
+            over = self.args.minutes and time.monotonic() - self.began > 60 * self.args.minutes
+            return None if over or not pool else pool.pop()
+
+    def together(self, mutants):
+        """Those that can be chosen at run time; returns what is left for the other way."""
+        host = [self.texts[p] for p in self.texts if on_host(p)]
+        whole = [points.Text(p, (TOP / p).read_text()) for p in source_files([]) if on_host(p)]
+        made = build.Build(self.folder, whole, self.args.jobs)
+        programs = [p for p in made.make() if not self.args.quick or p in judge.HOST]
+        numbered = {m.name: m for t in whole for m in t.mutants if m.edits is not None}
+        workers = [judge.Servers(made, n) for n in range(self.args.jobs)]
+        coverage = judge.Coverage(made, programs, self.args.cap)
+        coverage.measure(workers)
+        print(f"[{time.monotonic() - self.began:.0f} s] {len(numbered)} mutants compiled, {len(coverage.usual)} tests", flush=True)
+        asked = judge.Judge(coverage, self.args.cap)
+        pool = [m for m in reversed(mutants) if m.name in numbered]
+
+        def work(servers):
+            while (m := self.take(pool)) is not None:
+                verdict, by = asked.judge(numbered[m.name], servers)
+                if verdict == "survived" and made.same_code(self.texts[m.path], m):
+                    verdict = "same code"
+                self.note(m, verdict, by)
+            servers.close()
+
+        threads = [threading.Thread(target=work, args=(w,)) for w in workers]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        return [m for m in mutants if m.name not in numbered] if host else mutants
+
+    def one_by_one(self, mutants, talk=False):
+        table, pool = alone.test_table(), list(reversed(mutants))
+
+        def work(worker):
+            while (m := self.take(pool)) is not None:
+                self.note(m, *worker.judge(self.texts[m.path], m, alone.tests_of(m.path, table), talk))
+
+        threads = [threading.Thread(target=work, args=(alone.Worker(self.folder, n),)) for n in range(min(self.args.jobs, len(mutants)))]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+
+    def check(self, count):
+        """Some verdicts anew, the other way."""
+        table, dice = alone.test_table(), random.Random(self.args.seed)
+        worker, same, other = alone.Worker(self.folder, 0), 0, []
+        for m, verdict, by in dice.sample(self.results, min(count, len(self.results))):
+            tests = alone.tests_of(m.path, table)
+            if verdict == "killed":
+                program, test = by.split()[:2]
+                tests = [f"{program} --filter {test}"]
+            anew, _ = worker.judge(self.texts[m.path], m, tests)
+            same += anew == verdict
+            other += [] if anew == verdict else [f"{m.name}: {verdict} by {by}, alone {anew}"]
+        print(f"{same} verdicts are the same alone, {len(other)} are not", *other, sep="\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*")
-    parser.add_argument("--sample", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    for name, kind, value in (("sample", int, 0), ("seed", int, 1), ("jobs", int, os.cpu_count() or 1), ("minutes", float, 0), ("cap", float, 20),
+                              ("check", int, 0)):
+        parser.add_argument(f"--{name}", type=kind, default=value)
+    for name in ("list", "resume", "again", "quick"):
+        parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--folder", default=str(TOP / "build-mutation"))
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--minutes", type=float, default=0)
     parser.add_argument("--one")
     args = parser.parse_args()
-    every = [m for path in source_files(args.files) for m in mutants_of(path)]
-    if args.one:
-        every = [m for path in source_files([args.one.split(":")[0]]) for m in mutants_of(path) if m.name == args.one]
-        if not every:
-            sys.exit(f"mutate.py: no mutant {args.one}")
-    elif args.sample:
+    files = source_files([args.one.split(":")[0]] if args.one else args.files)
+    texts = [points.Text(path, (TOP / path).read_text()) for path in files]
+    every = [m for t in texts for m in t.mutants if not args.one or m.name == args.one]
+    if not every:
+        sys.exit("mutate.py: no such mutant")
+    if args.sample:
         every = draw(every, args.sample, args.seed)
     if args.list:
         print("\n".join(m.name for m in every))
         return 0
-    table, folder = test_table(), pathlib.Path(args.folder)
-    folder.mkdir(exist_ok=True)
-    known = known_verdicts(folder / "results.tsv") if args.resume else {}
-    results = [(m, *known[m.name, digest_of(m.path)]) for m in every if (m.name, digest_of(m.path)) in known]
-    every = [m for m in every if (m.name, digest_of(m.path)) not in known]
-    if results:
-        print(f"{len(results)} verdicts are known, {len(every)} mutants are left", flush=True)
-    free, lock = [Worker(folder, n) for n in range(1 if args.one else args.jobs)], threading.Lock()
-    log = open(folder / "results.tsv", "a" if args.sample or args.one or args.resume else "w")
-    began, before = time.monotonic(), len(results)
-
-    def one(mutant):
-        if args.minutes and time.monotonic() - began > 60 * args.minutes:
-            return
-        with lock:
-            worker = free.pop()
-        verdict, by = worker.judge(mutant, tests_of(mutant.path, table), bool(args.one))
-        with lock:
-            free.append(worker)
-            results.append((mutant, verdict, by))
-            log.write(f"{mutant.name}\t{verdict}\t{by}\t{digest_of(mutant.path)}\n")
-            log.flush()
-            print(f"[{len(results) - before}/{len(every)}] {verdict:17} {mutant.name}  {by}", flush=True)
-
-    with concurrent.futures.ThreadPoolExecutor(len(free)) as pool:
-        list(pool.map(one, every))
-    return 0 if report(results, triaged()) else 1
+    run = Pass(args, texts, every)
+    if args.one:
+        run.one_by_one(run.left, True)
+    else:
+        left = run.together(run.left) if any(on_host(m.path) for m in run.left) else run.left
+        run.one_by_one(left)
+    if args.check:
+        run.check(args.check)
+    return 0 if report(run.results, triaged()) else 1
 
 
 if __name__ == "__main__":
