@@ -33,6 +33,7 @@ typedef enum bend { STRAIGHT, INTERRUPTED, IN_PIECES, BROKEN, ENDED } bend;
 
 static _Thread_local struct {
     bool crooked, no_maps, no_list;
+    char *maps; /* what the system's list says instead */
     bend read, write;
     int calls; /* of read or write since it was bent */
 } bent;
@@ -91,7 +92,11 @@ DIR *__wrap_opendir(const char *name) {
 
 FILE *__wrap_fopen(const char *path, const char *mode) {
     errno = EMFILE;
-    return bent.no_maps && strcmp(path, "/proc/self/smaps") == 0 ? NULL : __real_fopen(path, mode);
+    const bool list = strcmp(path, "/proc/self/smaps") == 0;
+    if (list && bent.maps) {
+        return fmemopen(bent.maps, strlen(bent.maps), "r");
+    }
+    return bent.no_maps && list ? NULL : __real_fopen(path, mode);
 }
 
 /* ---- a busy context ----------------------------------------------------------------------------------------------------------- */
@@ -267,6 +272,32 @@ Test(corners, pages, .description = "memory: large pieces start where huge pages
         qemb__pages_free(block, bytes);
     }
     cr_expect_eq(qemb__pages_size((void *)1, 1), PAGE, "an address that nothing has");
+}
+
+Test(corners, page_sizes, .description = "memory: pages are huge where half of the block, or of its map, lies in huge ones") {
+    static const struct {
+        uintptr_t at;
+        size_t bytes;
+        int kib; /* of huge pages in the second of three maps, 4 MiB at 2 MiB */
+        size_t want;
+    } cases[] = {
+        {0x200000, 4 << 20, 2048, HUGE},  {0x200000, 4 << 20, 2047, PAGE}, {0x200000, 1 << 20, 512, HUGE},  {0x200000, 1 << 20, 511, PAGE},
+        {0x200000, 16 << 20, 2048, HUGE}, {0x5fffff, 4 << 20, 2048, HUGE}, {0x600000, 4 << 20, 4096, PAGE}, {0x1fffff, 4 << 20, 4096, PAGE},
+        {0x600000, 4 << 20, 0, PAGE},     {0x200000, 4 << 20, 0, PAGE},    {0x900000, 4 << 20, 4096, PAGE}, {0xffff, 4 << 20, 4096, PAGE},
+        {0x200000, 16 << 20, 2047, PAGE}, {0x400000, 2 << 20, 1024, HUGE}, {0x400000, 2 << 20, 1023, PAGE},
+    };
+    char text[500];
+    for (size_t k = 0; k < SIZE(cases); k++) {
+        (void)snprintf(text, sizeof text,
+                       "00100000-00200000 rw-p 0 0 0\nRss: 9 kB\nAnonHugePages: 0 kB\n"
+                       "00200000-00600000 rw-p 0 0 0\nRss: 9 kB\nAnonHugePages: %d kB\nVmFlags: rd\n"
+                       "00600000-00800000 rw-p 0 0 0\nRss: 9 kB\nAnonHugePages: 0 kB\n",
+                       cases[k].kib);
+        bent.maps = text;
+        const size_t got = qemb__pages_size((void *)cases[k].at, cases[k].bytes);
+        bent.maps = NULL;
+        cr_expect_eq(got, cases[k].want, "case %zu: %zu", k, got);
+    }
 }
 
 /* ---- files -------------------------------------------------------------------------------------------------------------------- */

@@ -111,7 +111,7 @@ void qemb__pages_free(void *block, size_t bytes) {
 }
 
 size_t qemb__pages_size(const void *block, size_t bytes) {
-    unsigned long long from = 0, to = 0, kib = 0;
+    unsigned long long from = 0, to = 0, kib = 0, size = 0;
     uintptr_t first = (uintptr_t)block;
     char line[512];
     int inside = 0;
@@ -123,8 +123,9 @@ size_t qemb__pages_size(const void *block, size_t bytes) {
     while (fgets(line, sizeof line, maps)) {
         if (sscanf(line, "%llx-%llx", &from, &to) == 2) {
             inside = first >= from && first < to;
+            size = to - from; /* now: the A of the next lines' names is a digit too, and becomes `from` */
         } else if (inside && sscanf(line, "AnonHugePages: %llu", &kib) == 1) {
-            result = kib * 1024 * 2 >= (bytes < to - from ? bytes : to - from) ? HUGE_PAGE : 4096;
+            result = kib * 1024 * 2 >= (bytes < size ? bytes : size) ? HUGE_PAGE : 4096;
             break;
         }
     }

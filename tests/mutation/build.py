@@ -22,6 +22,16 @@ ERROR = re.compile(r"^(.*?):(\d+):(\d+): (?:fatal )?error: (.*)$", re.M)
 NOTE = re.compile(r"^(.*?):(\d+):(\d+): note: (jump bypasses.*)$", re.M)
 
 
+# The cases are a test like others here: with the files that replay them.
+REPLAYS = """file(GLOB replayed tests/replay_*.c)
+foreach(source IN LISTS test_sources)
+  set(more "")
+  if(source MATCHES "test_replay_cases")
+    set(more ${replayed})
+  endif()
+"""
+
+
 def sh(command, **more):
     return subprocess.run([str(c) for c in command], capture_output=True, text=True, errors="replace", **more)
 
@@ -48,13 +58,17 @@ class Build:
 
     def make(self):
         for name in tracked():
-            if name not in self.texts:
+            if name not in self.texts and name != "tests/tests.cmake":
                 data = (TOP / name).read_bytes()
                 target = self.tree / name
                 if not target.is_file() or target.read_bytes() != data:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(data)
         write(self.tree / "src/base/mutant.c", (HERE / "mutant.c").read_text())
+        write(self.tree / "tests/test_replay_cases.c", (HERE / "replay_cases.c").read_text())
+        cmake = (TOP / "tests/tests.cmake").read_text()
+        write(self.tree / "tests/tests.cmake", cmake.replace("foreach(source IN LISTS test_sources)\n", REPLAYS, 1).replace(
+            "add_executable(${name} ${source})", "add_executable(${name} ${source} ${more})", 1))
         write(self.folder / "mutant.h", (HERE / "mutant.h").read_text())
         for path in self.texts:
             self.rewrite(path)
@@ -63,7 +77,7 @@ class Build:
                    f"-DQEMB_OPTIONS={flags}", "-DCMAKE_EXE_LINKER_FLAGS=-rdynamic"])
         self.settle()
         programs = [p for p in self.programs() if not LEFT_OUT.match(p)]
-        self.must(["ninja", "-C", self.build, "-j", self.jobs, "fault_layer", "qemb-replay", *programs])
+        self.must(["ninja", "-C", self.build, "-j", self.jobs, "fault_layer", *programs])
         self.must(["clang", "-O1", "-shared", "-fPIC", HERE / "runner.c", "-o", self.folder / "librunner.so", "-ldl"])
         return programs
 

@@ -3,7 +3,7 @@
 First every test runs once without a mutant and leaves which points it passes, and where a mutant would make a difference (`coverage`). A
 mutant is then shown only to tests in which it makes one. Order: least time over the share of this file's mutants that the test killed so far.
 """
-import ctypes.util
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -25,9 +25,17 @@ def driver():
 class Servers:
     """One worker's test programs, each started once."""
 
-    def __init__(self, made, number):
+    def __init__(self, made):
         self.made, self.started = made, {}
-        self.home = made.folder / f"worker{number}"
+        for number in range(1000):  # the first that no other pass has
+            self.home = made.folder / f"worker{number}"
+            self.home.mkdir(exist_ok=True)
+            self.lock = open(self.home / "lock", "w")
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                self.lock.close()
         compiled = build.TOP / "build/pocl-cache/finished"
         cache = self.home / "pocl"
         if not cache.exists() and compiled.is_dir():
@@ -76,70 +84,68 @@ class Servers:
             server.wait()
 
 
-HOST = {"test_math", "test_bad_calls", "test_fuzz", "test_edges"} | {f"test_io_{n}" for n in (
+HOST = {"test_base", "test_math", "test_bad_calls", "test_fuzz", "test_edges"} | {f"test_io_{n}" for n in (
     "clicks", "feed", "generator", "npy", "safetensors", "save", "crash", "hostile", "texts", "nomem")}
 
 
 class Coverage:
-    """Which test reaches which mutant, and how long it takes."""
+    """Which test reaches which mutant, and how long it takes. Kept for every program until it, or the mutants, change."""
 
-    def __init__(self, made, programs, cap):
-        self.made, self.cap, self.usual, self.lock = made, cap, {}, threading.Lock()
+    def __init__(self, made, programs, longest):
+        self.made, self.longest, self.usual, self.lock = made, longest, {}, threading.Lock()
         self.folder = made.folder / "coverage"
+        self.folder.mkdir(exist_ok=True)
         self.programs = programs
-        key = hashlib.sha256("\n".join([*made.numbers, *sorted(made.refused), *programs,
-                                        *(hashlib.sha256((made.build / "tests" / p).read_bytes()).hexdigest() for p in programs)]).encode())
-        self.key = key.hexdigest()
+        whole = [made.folder, longest, *sorted(made.refused), *(t.text for t in made.texts.values()),
+                 *(p.read_text() for p in sorted((made.tree / "tests").glob("support*")))]
+        self.mutants = hashlib.sha256("\n".join(map(str, whole)).encode()).hexdigest()
 
-    def kept(self):
-        path = self.folder / "usual.tsv"
-        lines = path.read_text().splitlines() if path.is_file() else []
-        if not lines or lines[0] != self.key:
-            return False
-        for line in lines[1:]:
-            program, test, took = line.split("\t")
-            self.usual[program, test] = int(took)
-        return True
-
-    def record(self, servers, program):
-        for test in servers.tests(program):
-            path = self.file(program, test)
-            path.write_bytes(bytes(self.made.size))
-            limit = int(max(20.0, self.cap) * 1000)
-            verdict, took = servers.run(program, test, 0, limit, str(path))
-            if verdict == "pass" and took > 1500:  # once more, with the kernels compiled
-                verdict, took = servers.run(program, test, 0, limit, str(path))
-            with self.lock:
-                if verdict == "pass":
-                    self.usual[program, test] = took
-                else:
-                    print(f"left out: {program} {test} ({verdict} without a mutant, {took} ms)", flush=True)
+    def key(self, program):
+        return self.mutants + hashlib.sha256((self.made.tree / "tests" / f"{program}.c").read_bytes()).hexdigest()
 
     def file(self, program, test):
         return self.folder / f"{program}.{test.replace('/', '.')}"
 
+    def kept(self, program):
+        path = self.folder / f"{program}.tsv"
+        lines = path.read_text().splitlines() if path.is_file() else []
+        if not lines or lines[0] != self.key(program):
+            return False
+        for line in lines[1:]:
+            test, took = line.split("\t")
+            self.usual[program, test] = int(took)
+        return True
+
+    def record(self, servers, program):
+        lines = [self.key(program)]
+        for test in servers.tests(program):
+            path = self.file(program, test)
+            path.write_bytes(bytes(self.made.size))
+            verdict, took = servers.run(program, test, 0, int(self.longest * 1000), str(path))
+            if verdict == "pass" and took > 1000:  # once more, with the kernels compiled
+                verdict, took = servers.run(program, test, 0, int(self.longest * 1000), str(path))
+            if verdict == "pass":
+                lines.append(f"{test}\t{took}")
+                self.usual[program, test] = took
+            else:
+                print(f"left out: {program} {test} ({verdict} without a mutant, {took} ms)", flush=True)
+        (self.folder / f"{program}.tsv").write_text("\n".join(lines) + "\n")
+
     def measure(self, workers):
-        if self.kept():
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir()
-        left = sorted(self.programs, key=lambda p: (p in HOST, p))
+        left = [p for p in sorted(self.programs, key=lambda p: (p in HOST, p)) if not self.kept(p)]
 
         def work(servers):
-            while True:
+            while left:
                 with self.lock:
-                    if not left:
-                        return
-                    program = left.pop()
-                self.record(servers, program)
+                    program = left.pop() if left else None
+                if program:
+                    self.record(servers, program)
 
         threads = [threading.Thread(target=work, args=(w,)) for w in workers]
         for t in threads:
             t.start()
         for t in threads:
             t.join()
-        lines = [f"{p}\t{t}\t{took}" for (p, t), took in sorted(self.usual.items())]
-        (self.folder / "usual.tsv").write_text("\n".join([self.key, *lines]) + "\n")
 
     def index(self):
         """number -> tests in which it makes a difference, quickest first; and the numbers that are passed at all."""

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #pragma GCC visibility push(default)
-extern int qemb_mutation_chosen;                     /* the number of the mutant that runs; 0: none */
+extern int qemb_mutation_chosen;                      /* the number of the mutant that runs; 0: none */
 extern unsigned char *volatile qemb_mutation_reached; /* a byte a mutant, where it is recorded; else NULL */
 void qemb_mutation_choose(int number);
 int qemb_mutation_record(const char *path);
@@ -20,8 +20,8 @@ static inline int qemb_mutation_asks(int number, bool differs) {
     return qemb_mutation_chosen == number;
 }
 
-#define QEMB_MUTATION_BUILD 1
-#define QEMB_MUTANT(number) qemb_mutation_asks(number, true)
+#define QEMB_MUTATION_BUILD             1
+#define QEMB_MUTANT(number)             qemb_mutation_asks(number, true)
 #define QEMB_MUTANT_IF(number, differs) qemb_mutation_asks(number, differs)
 
 #endif

@@ -11,6 +11,8 @@ FILE      files or folders below src/ and kernels_cl/ (default: both whole)
 --minutes stop beginning mutants after so long; the figures are those of what was judged, and --resume goes on later
 --quick   only the tests that need no device
 --cap     seconds of tests that a mutant may cost (20): one that is alive after them has survived
+--longest seconds that a test may take to be asked at all (20)
+--programs  a pattern of the test programs that are asked
 --check   N of the verdicts are found out anew, each mutant compiled alone, and compared
 --one     one mutant by its name, FILE:LINE:COLUMN:OPERATOR, compiled alone, with the output of the test that judged it
 
@@ -145,14 +147,15 @@ class Pass:
         host = [self.texts[p] for p in self.texts if on_host(p)]
         whole = [points.Text(p, (TOP / p).read_text()) for p in source_files([]) if on_host(p)]
         made = build.Build(self.folder, whole, self.args.jobs)
-        programs = [p for p in made.make() if not self.args.quick or p in judge.HOST]
+        programs = [p for p in made.make() if re.fullmatch(self.args.programs, p) and (not self.args.quick or p in judge.HOST)]
         numbered = {m.name: m for t in whole for m in t.mutants if m.edits is not None}
-        workers = [judge.Servers(made, n) for n in range(self.args.jobs)]
-        coverage = judge.Coverage(made, programs, self.args.cap)
+        workers = [judge.Servers(made) for _ in range(self.args.jobs)]
+        coverage = judge.Coverage(made, programs, self.args.longest)
         coverage.measure(workers)
         print(f"[{time.monotonic() - self.began:.0f} s] {len(numbered)} mutants compiled, {len(coverage.usual)} tests", flush=True)
         asked = judge.Judge(coverage, self.args.cap)
-        pool = [m for m in reversed(mutants) if m.name in numbered]
+        pool = [m for m in mutants if m.name in numbered]
+        random.Random(self.args.seed).shuffle(pool)  # whatever time ends the pass, what was judged is a fair sample
 
         def work(servers):
             while (m := self.take(pool)) is not None:
@@ -200,12 +203,13 @@ class Pass:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*")
-    for name, kind, value in (("sample", int, 0), ("seed", int, 1), ("jobs", int, os.cpu_count() or 1), ("minutes", float, 0), ("cap", float, 20),
+    for name, kind, value in (("sample", int, 0), ("seed", int, 1), ("jobs", int, os.cpu_count() or 1), ("minutes", float, 0), ("cap", float, 20), ("longest", float, 20),
                               ("check", int, 0)):
         parser.add_argument(f"--{name}", type=kind, default=value)
     for name in ("list", "resume", "again", "quick"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--folder", default=str(TOP / "build-mutation"))
+    parser.add_argument("--programs", default=".*")
     parser.add_argument("--one")
     args = parser.parse_args()
     files = source_files([args.one.split(":")[0]] if args.one else args.files)
