@@ -79,7 +79,7 @@ void qemb__row_sort_destroy(qemb__row_sort *sort) {
 qemb_status qemb__row_sort_run(qemb__row_sort *sort, const qemb__batch_view *batch, bool with_map) {
     qemb_context *ctx = sort->ctx;
     const int64_t n = batch->shape.lookups;
-    const size_t slots = (size_t)(n + 1) * sizeof(q_i32);
+    const size_t slots = (size_t)(n + 1 + QEMB__ROW_SORT_REACH) * sizeof(q_i32);
     const size_t parts = (size_t)qemb__row_sort_max_parts(n) * sizeof(q_i32);
     const qemb__row_sort_args args = {batch, sort, with_map};
     qemb_status st = QEMB_OK;

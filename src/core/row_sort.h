@@ -16,7 +16,10 @@
 #include "core/ops.h"
 #include "core/tables.h"
 
-enum { QEMB__ROW_SORT_WORK = 6 };
+enum {
+    QEMB__ROW_SORT_WORK = 6,
+    QEMB__ROW_SORT_REACH = 16 /* elements behind the results that an engine may write to */
+};
 
 typedef struct qemb__row_sort {
     qemb_context *ctx;

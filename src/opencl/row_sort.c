@@ -16,6 +16,7 @@ enum {
     ALONE_MANY = 1 << 12,
     LARGE_TABLE = 1 << 17, /* CPU: lookups of a table that no longer sort in cache */
     BUCKET = 1 << 13,      /* CPU: lookups a bucket should get */
+    MORE = 1 << 13,        /* CPU: bytes behind the blocks: vectors reach beyond */
     MAX_SPLIT = 16,
     WORDS_BYTES = 8,
     BUCKET_BYTES = 16,
@@ -68,12 +69,12 @@ static const qemb__pick *pick_for(qemb_context *ctx, const qemb__tables *s, int6
 /* ---- CPU family */
 
 static qemb_status cpu_kernel(qemb_context *ctx, const qemb__row_sort_args *args, const char *name, cl_kernel *kernel) {
-    static const char *const pieces[] = {"row_sort_head.cl", "row_sort_cpu.cl", "row_sort_cpu_main.cl"};
+    static const char *const pieces[] = {"row_sort_head.cl", "row_sort_cpu.cl", "row_sort_cpu_short.cl", "row_sort_cpu_main.cl"};
     char options[QEMB__CL_OPTIONS];
     char common[QEMB__CL_OPTIONS / 2];
     common_options(args, common, sizeof common);
     (void)snprintf(options, sizeof options, "%s -DBLOCK=%d", common, BLOCK);
-    return qemb__cl_kernel_pieces(ctx, pieces, 3, name, options, kernel);
+    return qemb__cl_kernel_pieces(ctx, pieces, 4, name, options, kernel);
 }
 
 /* How many bits the numbers 0 .. rows - 1 take. */
@@ -199,7 +200,7 @@ static qemb_status cpu_row_sort(qemb_context *ctx, const qemb__row_sort_args *ar
     const int64_t chunks = cl->compute_units;
     TRY(qemb__buffer_reserve(ctx, words, &s->work[0]));
     TRY(qemb__buffer_reserve(ctx, words, &s->work[1]));
-    TRY(qemb__buffer_reserve(ctx, (size_t)items * 2 * BLOCK * WORDS_BYTES, &s->work[2]));
+    TRY(qemb__buffer_reserve(ctx, (size_t)items * 2 * BLOCK * WORDS_BYTES + MORE, &s->work[2]));
     TRY(qemb__buffer_reserve(ctx, (size_t)buckets * BUCKET_BYTES, &s->work[3]));
     if (!cut) {
         TRY(cpu_tables(ctx, args, &a, items));
