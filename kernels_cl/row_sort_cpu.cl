@@ -9,15 +9,16 @@
  *
  * Method   A bucket is a table, or 1/2^split of one by the highest bits of its row number. Within a bucket a lookup is one word,
  *          low bits of the index above the position. One work-item alone splits a table again by its highest bits, straight from the
- *          indices, so that the words of a slice stay in the first-level cache while LSD radix passes sort them (two work-items gain
- *          nothing by it); all digits of a slice are counted in one pass, digits that are equal everywhere are skipped. A bucket is one
+ *          indices, so that the words of a slice stay in the first-level cache while they are sorted (two work-items gain
+ *          nothing by it): as words of 32 bits (row_sort_cpu_short.cl) where row bits and position fit, else by LSD passes as buckets
+ *          are; all digits are counted in one pass, digits that are equal everywhere are skipped. A bucket is one
  *          work-item's, so the worst skew costs what one core sorts. Features of a batch come one after another, so buckets that are whole tables (split 0) need no pass to be
  *          formed.
  * Launches row_sort_tables, row_sort_emit: split 0; alone: one work-item of row_sort_tables does both, slice by slice. Else row_sort_count and
  *          row_sort_partition (one work-item a chunk of positions), row_sort_buckets, row_sort_emit
  * Mapping  local size 1; no barrier, no local memory, no atomics; work-item i takes buckets i, i + n, ... and two blocks of scratch that
  *          stay in its core's cache: passes run between them, so a bucket's memory is written once, sorted; alone: never
- * Moves    about 72 N bytes; alone 36 N
+ * Moves    about 72 N bytes; alone 36 N, by short words 28 N
  * Knobs    BLOCK: words of a scratch block; row_sort_head.cl */
 #ifndef BLOCK
 #error "BLOCK is set by src/opencl/row_sort.c"
@@ -192,5 +193,27 @@ static inline void fill_bags(const q_batch b, __global const OFFSET *offsets, co
                 bag_of[i++] = (int)g;
             }
         }
+    }
+}
+
+/* Without restrict: the functions are inlined, and Oclgrind does not know the marks that an inlined restrict leaves. */
+#define RUN_PARAMETERS                                                                                                   \
+    __global int *counts, __global int *position, __global int *run_start, __global row_number *run_row,                 \
+        __global int *run_of, __global int *part_first, __global int *part_run, __global int *part_slot
+
+/* Parts of the runs from at->runs up to `last`, which start at slot at->count; adds them. */
+static inline void list_parts(const uint last, sort_bucket *at, __global const int *run_start, __global int *part_first, __global int *part_run,
+                              __global int *part_slot) {
+    uint begin = at->count;
+    for (uint r = at->runs; r < last; r++) {
+        const uint end = (uint)run_start[r + 1];
+        if (end - begin > Q_PART) {
+            part_first[r] = (int)at->parts;
+            for (; begin < end; begin += Q_PART, at->parts++) {
+                part_run[at->parts] = (int)r;
+                part_slot[at->parts] = (int)begin;
+            }
+        }
+        begin = end;
     }
 }

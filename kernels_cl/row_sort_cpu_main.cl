@@ -1,27 +1,5 @@
 /* row_sort_cpu_main.cl - the kernels of the CPU family; contract and method in row_sort_cpu.cl, which is compiled in front. */
 
-/* Without restrict: the functions are inlined, and Oclgrind does not know the marks that an inlined restrict leaves. */
-#define RUN_PARAMETERS                                                                                                   \
-    __global int *counts, __global int *position, __global int *run_start, __global row_number *run_row,                 \
-        __global int *run_of, __global int *part_first, __global int *part_run, __global int *part_slot
-
-/* Parts of the runs from at->runs up to `last`, which start at slot at->count; adds them. */
-static inline void list_parts(const uint last, sort_bucket *at, __global const int *run_start, __global int *part_first, __global int *part_run,
-                              __global int *part_slot) {
-    uint begin = at->count;
-    for (uint r = at->runs; r < last; r++) {
-        const uint end = (uint)run_start[r + 1];
-        if (end - begin > Q_PART) {
-            part_first[r] = (int)at->parts;
-            for (; begin < end; begin += Q_PART, at->parts++) {
-                part_run[at->parts] = (int)r;
-                part_slot[at->parts] = (int)begin;
-            }
-        }
-        begin = end;
-    }
-}
-
 /* Slots, runs and parts of n sorted words from `at` (what lies before them) on; adds them. Every slot stores its run's row and end, so there
  * is no branch: the last one of a run leaves the right values. */
 static inline void emit_words(__global const ulong *a, const uint n, sort_bucket *at, const ulong row0, RUN_PARAMETERS) {
@@ -41,57 +19,6 @@ static inline void emit_words(__global const ulong *a, const uint n, sort_bucket
     }
     run += n > 0;
     if (has_long_run(a, n)) {
-        list_parts(run, at, run_start, part_first, part_run, part_slot);
-    }
-    at->count += n;
-    at->runs = run;
-}
-
-#if WIDE
-#define STORE_ROWS(row0, keys, to) vstore16((ulong16)(row0) + convert_ulong16(keys), 0, to)
-#else
-#define STORE_ROWS(row0, keys, to) vstore16((uint16)((uint)(row0)) + (keys), 0, to)
-#endif
-
-static inline bool any_lane(const int16 v) {
-    const int8 a = v.lo | v.hi;
-    const int4 b = a.lo | a.hi;
-    const int2 c = b.lo | b.hi;
-    return (c.s0 | c.s1) != 0;
-}
-
-/* emit_words for short words, 16 at a time: where each of them is another row they are stored as they are, else one by one, and every slot stores
- * its run's row and end. */
-static inline void emit_short(__global const uint *a, const uint n, sort_bucket *at, const ulong row0, const bool may_be_long, RUN_PARAMETERS) {
-    uint run = at->runs;
-    for (uint i = 0; i < n; i += 16) {
-        const uint slot = at->count + i;
-        const uint16 w = vload16(0, a + i);
-        const uint16 key = w >> SHORT_BITS;
-        const int16 again = key == vload16(0, a + i - 1) >> SHORT_BITS && LANES16 + (int16)((int)i) != 0 && LANES16 < (int16)((int)(n - i));
-        vstore16(as_int16(w & (SHORT_MOST - 1)), 0, position + slot);
-        if (!any_lane(again)) {
-            vstore16(LANES16 + (int16)((int)slot), 0, run_start + run);
-            STORE_ROWS(row0, key, run_row + run);
-            run += min(n - i, 16u);
-            continue;
-        }
-        run_start[run] = (int)slot; /* unless the first word is of the run before, and then its end is put here next */
-        for (uint j = i; j < min(n, i + 16); j++) {
-            run += j == 0 || a[j] >> SHORT_BITS != a[j - 1] >> SHORT_BITS;
-            run_start[run] = (int)(at->count + j + 1);
-            run_row[run - 1] = (row_number)(row0 + (a[j] >> SHORT_BITS));
-        }
-    }
-    run_start[run] = (int)(at->count + n);
-#if MAP
-    for (uint r = at->runs; r < run; r++) {
-        for (int slot = run_start[r]; slot < run_start[r + 1]; slot++) {
-            run_of[position[slot]] = (int)r;
-        }
-    }
-#endif
-    if (may_be_long) {
         list_parts(run, at, run_start, part_first, part_run, part_slot);
     }
     at->count += n;
@@ -185,7 +112,11 @@ static inline void fill_table(const q_row_sort a, const int table, __global cons
     __global const int *list = plan + a.num_tables + 1;
     for (int j = plan[table]; j < plan[table + 1]; j++) {
         const long g = list[j] * a.batch.bags;
-        fill_bags(a.batch, offsets, g, g + a.batch.bags, bag_of);
+        if (a.alone) {
+            fill_bags_16(a.batch, offsets, g, g + a.batch.bags, bag_of);
+        } else {
+            fill_bags(a.batch, offsets, g, g + a.batch.bags, bag_of);
+        }
 #if MAP
         __global const q_table *t = tables + table;
         const long last = bag_begin(a.batch, offsets, g + a.batch.bags);
@@ -195,22 +126,6 @@ static inline void fill_table(const q_row_sort a, const int table, __global cons
             }
         }
 #endif
-    }
-}
-
-/* A whole table by short words: sorted and emitted slice by slice. */
-static inline void sort_table_short(const q_row_sort a, const int table, const uint low, const uint slices, __global const q_table *tables,
-                                    __global const int *plan, __global const INDEX *indices, __global const OFFSET *offsets, __global uint *scratch,
-                                    sort_bucket *all, RUN_PARAMETERS) {
-    uint end[1 << MAX_SLICE_BITS];
-    __global uint *from = scratch + SHORT_FROM;
-    form_short(a, table, low, slices, tables, plan, indices, offsets, from, end);
-    for (uint d = 0, at = 0; d < slices; at = end[d++]) {
-        bool may_be_long;
-        __global const uint *sorted =
-            sort_short(from + at, scratch + SHORT_SPARE, scratch + SHORT_SORTED, end[d] - at, low, &may_be_long);
-        emit_short(sorted, end[d] - at, all, (ulong)tables[table].row0 + ((ulong)d << low), may_be_long, counts, position, run_start, run_row, run_of,
-                   part_first, part_run, part_slot);
     }
 }
 
@@ -240,7 +155,7 @@ __kernel void row_sort_tables(__global const q_table *tables, __global const int
         sort_bucket found = {(uint)begin, 0, 0, 0};
         fill_table(a, k, tables, plan, indices, offsets, bag_of, run_of);
         const uint top = short_slice_bits(room, bits);
-        if (a.alone && a.batch.lookups <= SHORT_MOST && top <= MAX_SLICE_BITS) {
+        if (a.alone && a.batch.lookups <= SHORT_MOST && top <= MAX_SLICE_BITS && (top == 0 || room >> top >= LEAST_SLICE)) {
             sort_table_short(a, k, bits - top, 1u << top, tables, plan, indices, offsets, (__global uint *)scratch, &all, counts, position, run_start,
                              run_row, run_of, part_first, part_run, part_slot);
             continue;

@@ -16,8 +16,16 @@
 #define COLUMNS      (1u << COLUMN_BITS)
 #define COLUMN       24 /* words that a column may have */
 #define COLUMN_ROOM  32
-#define SHORT_SLICE  (12 * COLUMNS) /* words that a slice should have at most: ten a column are one in ten thousand with more than COLUMN */
+#define COLUMN_USUAL 12u /* that it should have at most, on average */
+#define SHORT_SLICE  (COLUMN_USUAL * COLUMNS) /* words that a slice should have at most: ten a column are one in ten thousand with more than COLUMN */
+#define LEAST_SLICE  128            /* words that a slice should have at least */
 #define FEW          8              /* words that are inserted one by one */
+
+/* A vector at any address in one store, where vstore16 takes three on PoCL; as a packed member it has no alignment. */
+typedef struct __attribute__((packed)) loose16 {
+    uint16 v;
+} loose16;
+#define STORE_LOOSE(value, to) ((__global loose16 *)(to))->v = (value)
 
 #define LANES16 (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 
@@ -42,34 +50,33 @@
     }
 #define EACH_ROW(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15) EACH_LATE_ROW(M)
 #define EACH_LATE_ROW(M) M(16) M(17) M(18) M(19) M(20) M(21) M(22) M(23)
-#define LOAD_ROW(r)  uint16 v##r = vload16(0, grid + (r) * COLUMNS);
-#define STORE_ROW(r) vstore16(v##r, 0, grid + (r) * COLUMNS);
+#define LOAD_ROW(r)  uint16 v##r = vload16((r) * COLUMNS / 16, (const uint *)grid);
+#define STORE_ROW(r) grid[(r) * COLUMNS / 16] = v##r;
 
-/* Rows r and r + 8 of x become rows 2r and 2r + 1 of y, their words in turns; four times that is the transpose. */
-#define ZIP(y, j, k, x, a, b)                                                                                                              \
-    const uint16 y##j = (uint16)(x##a.s0, x##b.s0, x##a.s1, x##b.s1, x##a.s2, x##b.s2, x##a.s3, x##b.s3, x##a.s4, x##b.s4, x##a.s5,        \
-                                 x##b.s5, x##a.s6, x##b.s6, x##a.s7, x##b.s7);                                                             \
-    const uint16 y##k = (uint16)(x##a.s8, x##b.s8, x##a.s9, x##b.s9, x##a.sa, x##b.sa, x##a.sb, x##b.sb, x##a.sc, x##b.sc, x##a.sd,        \
-                                 x##b.sd, x##a.se, x##b.se, x##a.sf, x##b.sf);
-#define ZIP_ALL(y, x)                                                                                                                      \
-    ZIP(y, 0, 1, x, 0, 8) ZIP(y, 2, 3, x, 1, 9) ZIP(y, 4, 5, x, 2, 10) ZIP(y, 6, 7, x, 3, 11)                                              \
-    ZIP(y, 8, 9, x, 4, 12) ZIP(y, 10, 11, x, 5, 13) ZIP(y, 12, 13, x, 6, 14) ZIP(y, 14, 15, x, 7, 15)
+/* Rows a and a + 1 of x, their even words side by side and their odd ones; four times that, over all pairs, is the transpose. Written with halves,
+ * for PoCL's compiler makes three times as many instructions of single words. */
+#define UNZIP(y, j, k, x, a, b)                         \
+    const uint16 y##j = (uint16)(x##a.even, x##b.even); \
+    const uint16 y##k = (uint16)(x##a.odd, x##b.odd);
+#define UNZIP_ALL(y, x)                                                                                \
+    UNZIP(y, 0, 8, x, 0, 1) UNZIP(y, 1, 9, x, 2, 3) UNZIP(y, 2, 10, x, 4, 5) UNZIP(y, 3, 11, x, 6, 7)   \
+    UNZIP(y, 4, 12, x, 8, 9) UNZIP(y, 5, 13, x, 10, 11) UNZIP(y, 6, 14, x, 12, 13) UNZIP(y, 7, 15, x, 14, 15)
 #define PUT_COLUMN(c)                                     \
-    vstore16(z##c, 0, to);                                \
+    STORE_LOOSE(z##c, to);                                \
     for (uint r = 16; r < count[c]; r++) {                \
-        to[r] = grid[r * COLUMNS + (c)];                  \
+        to[r] = ((const uint *)(grid + r * COLUMNS / 16))[c]; \
     }                                                     \
     to += count[c];
 
 /* Sorts 16 columns of the grid, of which count[c] words count and the others are the largest number, and appends them to `to`. */
-static inline __global uint *sort_columns(uint *grid, const uint *count, __global uint *to) {
+static inline __global uint *sort_columns(uint16 *grid, const uint *count, __global uint *to) {
     EACH_ROW(LOAD_ROW)
     EACH_PAIR
     EACH_LATE_ROW(STORE_ROW)
-    ZIP_ALL(w, v)
-    ZIP_ALL(x, w)
-    ZIP_ALL(y, x)
-    ZIP_ALL(z, y)
+    UNZIP_ALL(w, v)
+    UNZIP_ALL(x, w)
+    UNZIP_ALL(y, x)
+    UNZIP_ALL(z, y)
     PUT_COLUMN(0) PUT_COLUMN(1) PUT_COLUMN(2) PUT_COLUMN(3) PUT_COLUMN(4) PUT_COLUMN(5) PUT_COLUMN(6) PUT_COLUMN(7)
     PUT_COLUMN(8) PUT_COLUMN(9) PUT_COLUMN(10) PUT_COLUMN(11) PUT_COLUMN(12) PUT_COLUMN(13) PUT_COLUMN(14) PUT_COLUMN(15)
     return to;
@@ -78,19 +85,22 @@ static inline __global uint *sort_columns(uint *grid, const uint *count, __globa
 /* Sorts n words of `from` into `to`, or gives false: a column was too full. */
 static inline bool sort_by_columns(__global const uint *from, __global uint *to, const uint n, const uint low) {
     const uint shift = SHORT_BITS + (uint)max((int)low - COLUMN_BITS, 0);
-    uint grid[COLUMN_ROOM * COLUMNS];
-    uint count[COLUMNS];
-    for (uint i = 0; i < COLUMN * COLUMNS; i += 16) {
-        vstore16((uint16)(~0u), 0, grid + i);
+    uint16 grid[COLUMN_ROOM * COLUMNS / 16];
+    uint16 counts[COLUMNS / 16];
+    uint *word = (uint *)grid;
+    uint *count = (uint *)counts;
+    for (uint i = 0; i < COLUMN * COLUMNS / 16; i++) {
+        grid[i] = (uint16)(~0u);
     }
-    vstore16((uint16)(0), 0, count);
-    vstore16((uint16)(0), 0, count + 16);
+    for (uint i = 0; i < COLUMNS / 16; i++) {
+        counts[i] = (uint16)(0);
+    }
     for (uint i = 0; i < n; i++) {
         const uint w = from[i];
         const uint c = w >> shift;
         const uint r = count[c];
         count[c] = r + 1;
-        grid[(r & (COLUMN_ROOM - 1)) * COLUMNS + c] = w;
+        word[(r & (COLUMN_ROOM - 1)) * COLUMNS + c] = w;
     }
     uint most = 0;
     for (uint c = 0; c < COLUMNS; c++) {
@@ -100,7 +110,7 @@ static inline bool sort_by_columns(__global const uint *from, __global uint *to,
         return false;
     }
     to = sort_columns(grid, count, to);
-    (void)sort_columns(grid + 16, count + 16, to);
+    (void)sort_columns(grid + 1, count + 16, to);
     return true;
 }
 
@@ -159,7 +169,7 @@ static inline __global const uint *sort_short(__global uint *from, __global uint
         }
         return from;
     }
-    if (n <= COLUMN * COLUMNS && sort_by_columns(from, sorted, n, low)) {
+    if (n <= min(SHORT_SLICE, COLUMN_USUAL << low) && sort_by_columns(from, sorted, n, low)) {
         return sorted;
     }
     *may_be_long = n > Q_PART;
@@ -186,7 +196,7 @@ static inline void form_short(const q_row_sort a, const int table, const uint lo
     for (uint d = 0; d < slices; d++) {
         end[d] = 0;
     }
-    for (int j = plan[table]; j < plan[table + 1]; j++) {
+    for (int j = plan[table]; slices > 1 && j < plan[table + 1]; j++) {
         const uint last = (uint)bag_begin(a.batch, offsets, (list[j] + 1) * a.batch.bags);
         for (uint i = (uint)bag_begin(a.batch, offsets, list[j] * a.batch.bags); i < last; i++) {
             const long row = index[i];
@@ -201,13 +211,39 @@ static inline void form_short(const q_row_sort a, const int table, const uint lo
         end[d] = sum;
         sum += c;
     }
+    uint n = 0; /* one counter would be a chain through memory */
     for (int j = plan[table]; j < plan[table + 1]; j++) {
         const uint last = (uint)bag_begin(a.batch, offsets, (list[j] + 1) * a.batch.bags);
-        for (uint i = (uint)bag_begin(a.batch, offsets, list[j] * a.batch.bags); i < last; i++) {
+        uint i = (uint)bag_begin(a.batch, offsets, list[j] * a.batch.bags);
+        for (; slices == 1 && i < last; i++) {
+            const long row = index[i];
+            to[n] = (uint)row << SHORT_BITS | i;
+            n += (ulong)row < rows && row != padding;
+        }
+        for (; i < last; i++) {
             const long row = index[i];
             if ((ulong)row < rows && row != padding) {
                 to[end[row >> low]++] = ((uint)row & mask) << SHORT_BITS | i;
             }
+        }
+    }
+    end[0] = slices > 1 ? end[0] : n;
+}
+
+#define LEAST_FILL 4
+
+/* fill_bags, 16 positions a store: what is written too far is the next bag's, which comes later, and never beyond the last bag. */
+static inline void fill_bags_16(const q_batch b, __global const OFFSET *offsets, const long first, const long last, __global int *bag_of) {
+    const int limit = (int)bag_begin(b, offsets, last);
+    int end = first < last ? (int)bag_begin(b, offsets, first) : 0;
+    for (long g = first; g < last; g++) {
+        int i = end;
+        end = (int)bag_begin(b, offsets, g + 1);
+        for (; i + LEAST_FILL <= end && i + 16 <= limit; i += 16) {
+            STORE_LOOSE((uint16)((uint)g), bag_of + i);
+        }
+        for (; i < end; i++) {
+            bag_of[i] = (int)g;
         }
     }
 }

@@ -69,12 +69,13 @@ static const qemb__pick *pick_for(qemb_context *ctx, const qemb__tables *s, int6
 /* ---- CPU family */
 
 static qemb_status cpu_kernel(qemb_context *ctx, const qemb__row_sort_args *args, const char *name, cl_kernel *kernel) {
-    static const char *const pieces[] = {"row_sort_head.cl", "row_sort_cpu.cl", "row_sort_cpu_short.cl", "row_sort_cpu_main.cl"};
+    static const char *const pieces[] = {"row_sort_head.cl", "row_sort_cpu.cl", "row_sort_cpu_short.cl", "row_sort_cpu_short_runs.cl",
+                                         "row_sort_cpu_main.cl"};
     char options[QEMB__CL_OPTIONS];
     char common[QEMB__CL_OPTIONS / 2];
     common_options(args, common, sizeof common);
     (void)snprintf(options, sizeof options, "%s -DBLOCK=%d", common, BLOCK);
-    return qemb__cl_kernel_pieces(ctx, pieces, 4, name, options, kernel);
+    return qemb__cl_kernel_pieces(ctx, pieces, 5, name, options, kernel);
 }
 
 /* How many bits the numbers 0 .. rows - 1 take. */
