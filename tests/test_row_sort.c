@@ -249,6 +249,11 @@ static const op_row_sort_case special_cases[] = {
     {.tables = 1, .features = 1, .rows = {16777213}, .bags = 200003, .length = 1, .even = true, .ids = OP_IDS_ONE_ROW},
     {.tables = 1, .features = 1, .rows = {32}, .bags = 1024, .length = 1, .even = true, .ids = OP_IDS_DISTINCT},
     {.tables = 1, .features = 1, .rows = {31}, .bags = 1024, .length = 1, .even = true, .ids = OP_IDS_DISTINCT},
+    /* columns that a network takes: half full, one more, full, one too many */
+    {.tables = 1, .features = 1, .rows = {65536}, .bags = 13 * 16, .length = 1, .even = true, .ids = OP_IDS_COLUMNS},
+    {.tables = 1, .features = 1, .rows = {65536}, .bags = 13 * 17, .length = 1, .even = true, .ids = OP_IDS_COLUMNS},
+    {.tables = 1, .features = 1, .rows = {65536}, .bags = 13 * 24, .length = 1, .even = true, .ids = OP_IDS_COLUMNS},
+    {.tables = 1, .features = 1, .rows = {65536}, .bags = 13 * 25, .length = 1, .even = true, .ids = OP_IDS_COLUMNS},
     /* refused on the device: nothing is found; no map wanted */
     {.tables = 1, .features = 1, .rows = {1009}, .bags = 101, .length = 7, .refused = true},
     {.tables = 5,

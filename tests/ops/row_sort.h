@@ -11,7 +11,14 @@
 
 enum { OP_ROW_SORT_TABLES = 32 };
 
-typedef enum op_row_sort_ids { OP_IDS_UNIFORM = 0, OP_IDS_ONE_ROW, OP_IDS_DISTINCT, OP_IDS_FEW, OP_IDS_SKEWED } op_row_sort_ids;
+typedef enum op_row_sort_ids {
+    OP_IDS_UNIFORM = 0,
+    OP_IDS_ONE_ROW,
+    OP_IDS_DISTINCT,
+    OP_IDS_FEW,
+    OP_IDS_SKEWED,
+    OP_IDS_COLUMNS
+} op_row_sort_ids;
 
 typedef struct op_row_sort_case {
     int32_t tables, features;
@@ -60,6 +67,8 @@ static inline int64_t op_row_sort_id(const op_row_sort_case *c, const q_table *t
         return (int64_t)((uint64_t)position * 7919u % (uint64_t)t->rows);
     case OP_IDS_FEW:
         return (int64_t)(r % 5 * (uint64_t)(t->rows - 1) / 4);
+    case OP_IDS_COLUMNS: /* 13 of the 32 ranges that 65536 rows have, each as often, in 13 orders of rows */
+        return position % 13 * 2048 + position / 13 * (1021 + position % 13 * 214) % 2048;
     case OP_IDS_SKEWED: /* half of what is left each time: row 0 has half of the lookups */
         return (int64_t)(r % (uint64_t)t->rows) >> (op_random(state) % 40);
     case OP_IDS_UNIFORM:
