@@ -6,10 +6,12 @@
 BUILD         a folder built with -DQEMB_COVERAGE=ON whose tests have run
 --missing     prints what was never run, below PREFIX; without it only the figures of each file
 --exceptions  the list (default: tests/coverage_exceptions.txt), one entry a line, four columns between tabs:
-                  FILE  line|branch  TEXT  REASON
-              TEXT is the source line without its indentation, * stands for anything, in FILE too; or
-              `in NAME` for all of a function. An entry that meets nothing, or only what was run,
-              is an error: the list must shrink with the tests.
+                  FILE  line      TEXT            REASON
+                  FILE  branch N  FUNCTION: TEXT  REASON
+              TEXT is the source line without its indentation, * stands for anything, in FILE and FUNCTION too; or
+              `in NAME` for all of a function (without N). N sides of the branches of these lines are never taken (1 when
+              left out): no more are excused, and fewer are an error, as is an entry that meets nothing, or only what was
+              run: the list must shrink with the tests.
 --save        writes the counts to FILE; --without reads such a file, of a run without the tests that make calls fail: the error
               returns (TRY, REQUIRE, qemb__fail, ...) that only those tests reach are then told apart (row R20 of the scoreboard)
 
@@ -66,29 +68,60 @@ def add(files, report):
                 known[1] = branches
 
 
+class Exception_:
+    """One line of the list."""
+
+    def __init__(self, where, file, kind, text, reason):
+        self.file, self.text = file, text
+        self.kind, _, count = kind.partition(" ")
+        whole = re.fullmatch(r"in (\S+)", text)
+        function, colon, rest = text.partition(": ")
+        if self.kind not in ("line", "branch") or not re.fullmatch(r"|[1-9][0-9]*", count) or not reason.strip():
+            sys.exit(f"{where}: want FILE, `line` or `branch N`, TEXT, REASON between tabs")
+        if self.kind == "branch" and not whole and not colon:
+            sys.exit(f"{where}: want FUNCTION: TEXT for a branch")
+        self.function = whole.group(1) if whole else function if self.kind == "branch" else "*"
+        self.line = "*" if whole else rest if self.kind == "branch" else text
+        self.sides = None if whole or self.kind == "line" else int(count or 1)  # None: as many as there are
+        self.met = self.used = 0
+
+    def takes(self, file, kind, text, function, missing):
+        """How many of the missing sides (or lines) this entry excuses."""
+        if kind != self.kind or not all(fnmatch.fnmatchcase(a, escape(b)) for a, b in ((file, self.file), (text, self.line), (function, self.function))):
+            return 0
+        self.met += 1
+        taken = missing if self.sides is None else min(missing, self.sides - self.used)
+        self.used += taken
+        return taken
+
+    def complaint(self):
+        what = f"{self.file}: the exception for the {self.kind} `{self.text}`"
+        if not self.used:
+            return f"{what} {'is run: take it out' if self.met else 'meets nothing: take it out'}"
+        if self.sides and self.used < self.sides:
+            return f"{what} is for {self.sides} sides, and only {self.used} are never taken"
+        return None
+
+
 class Exceptions:
     def __init__(self, path):
         self.entries = []
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if line and not line.startswith("#"):
                 columns = line.split("\t")
-                if len(columns) != 4 or columns[1] not in ("line", "branch") or not columns[3].strip():
-                    sys.exit(f"{path}:{number}: want FILE, line or branch, TEXT, REASON between tabs")
-                self.entries.append([*columns, 0, 0])  # met, of use
+                if len(columns) != 4:
+                    sys.exit(f"{path}:{number}: want four columns between tabs")
+                self.entries.append(Exception_(f"{path}:{number}", *columns))
 
     def excuse(self, file, kind, text, function, missing):
-        excused = False
+        """How many of the missing ones are excused; all entries that meet the line are asked, so that none seems out of date."""
+        excused = 0
         for entry in self.entries:
-            if entry[1] == kind and fnmatch.fnmatchcase(file, entry[0]) and (entry[2] == f"in {function}" or fnmatch.fnmatchcase(text, escape(entry[2]))):
-                entry[4] += 1
-                entry[5] += missing > 0
-                excused = True
+            excused += entry.takes(file, kind, text, function, missing - excused)
         return excused
 
     def complaints(self):
-        for file, kind, text, _, met, used in self.entries:
-            if not used:
-                yield f"{file}: the exception for the {kind} `{text}` {'is run: take it out' if met else 'meets nothing: take it out'}"
+        return [c for c in (entry.complaint() for entry in self.entries) if c]
 
 
 def escape(pattern):
@@ -103,12 +136,12 @@ def count_file(file, lines, exceptions, show):
         source = text[number - 1].strip() if number <= len(text) else ""
         missing = sum(b == 0 for b in branches)
         for at, kind, total, open_ in ((0, "line", 1, int(count == 0)), (3, "branch", len(branches), missing)):
-            excused = exceptions.excuse(file, kind, source, function, open_) and open_
+            excused = exceptions.excuse(file, kind, source, function, open_)
             figures[at] += total
             figures[at + 1] += total - open_
-            figures[at + 2] += open_ if excused else 0
-            if open_ and not excused and show is not None and file.startswith(show):
-                print(f"{file}:{number}: {kind}{f' {open_} of {total}' if total > 1 else ''}: {source}")
+            figures[at + 2] += excused
+            if open_ > excused and show is not None and file.startswith(show):
+                print(f"{file}:{number}: {kind}{f' {open_ - excused} of {total}' if total > 1 else ''}: {function}: {source}")
     return figures
 
 
@@ -157,7 +190,7 @@ def main():
     for what, names in (("library", ("base", "core", "reference", "opencl", "io")), ("programs", ("cli", "dlrm"))):
         of = [sum(column) for column in zip(*(f for f, file in table if file.split("/")[1] in names))] or [0] * 6
         print(f"   the {what}: {share(of[1], of[0]):.2f} % of {of[0]} lines, {share(of[4], of[3]):.2f} % of {of[3]} branches")
-    complaints = list(exceptions.complaints())
+    complaints = exceptions.complaints()
     print("".join(f"{c}\n" for c in complaints), end="")
     lines, run, but, branches, taken, though = every
     good = not complaints and run + but == lines and taken + though == branches

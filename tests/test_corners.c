@@ -1,22 +1,27 @@
 /* test_corners.c - what only an odd machine or another thread brings about: a context that is busy at every call, memory that begins
  * anywhere, reads and writes that come in pieces or break off, a folder that cannot be listed.
  *
- * The linker sends the library's calls of mmap, read, write, opendir and fopen here (--wrap). All on the host: nothing is compiled. */
+ * The linker sends the library's calls of mmap, read, write, open, stat, opendir, ... here (--wrap). All on the host: nothing is compiled. */
 #include <criterion/criterion.h>
 #include <qemb/qemb.h>
 #include <qemb/qemb_io.h>
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include "base/memory.h"
 #include "core/context.h"
+#include "io/fields.h"
 #include "opencl/cache.h"
 #include "support_files.h"
 
@@ -36,6 +41,10 @@ static _Thread_local struct {
     char *maps; /* what the system's list says instead */
     bend read, write;
     int calls; /* of read or write since it was bent */
+    bool no_stat, no_folder_sync, odd_point;
+    int taken;          /* so many new files have a name that there is */
+    int seek;           /* the gzseek that fails, from 1 */
+    int map, map_errno; /* the mapping that fails, from 1, and how */
 } bent;
 
 void *__real_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
@@ -49,8 +58,66 @@ DIR *__wrap_opendir(const char *name);
 FILE *__real_fopen(const char *path, const char *mode);
 FILE *__wrap_fopen(const char *path, const char *mode);
 
-/* Memory that begins a page behind where huge pages begin, as kernels without such favours give it. */
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __real_stat(const char *path, struct stat *info);
+int __wrap_stat(const char *path, struct stat *info);
+int __real_fstat(int fd, struct stat *info);
+int __wrap_fstat(int fd, struct stat *info);
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+struct lconv *__real_localeconv(void);
+struct lconv *__wrap_localeconv(void);
+z_off_t __real_gzseek(gzFile file, z_off_t offset, int whence);
+z_off_t __wrap_gzseek(gzFile file, z_off_t offset, int whence);
+
+int __wrap_open(const char *path, int flags, ...) {
+    va_list rest;
+    va_start(rest, flags);
+    const mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0;
+    va_end(rest);
+    if (flags & O_CREAT && bent.taken > 0) {
+        bent.taken--;
+        errno = EEXIST;
+        return -1;
+    }
+    return __real_open(path, flags, mode);
+}
+
+int __wrap_stat(const char *path, struct stat *info) {
+    errno = EIO;
+    return bent.no_stat ? -1 : __real_stat(path, info);
+}
+
+int __wrap_fstat(int fd, struct stat *info) {
+    errno = EIO;
+    return bent.no_stat ? -1 : __real_fstat(fd, info);
+}
+
+int __wrap_fsync(int fd) {
+    struct stat info;
+    const bool folder = __real_fstat(fd, &info) == 0 && S_ISDIR(info.st_mode);
+    errno = EINVAL;
+    return folder && bent.no_folder_sync ? -1 : __real_fsync(fd);
+}
+
+struct lconv *__wrap_localeconv(void) {
+    static struct lconv odd;
+    odd = *__real_localeconv();
+    odd.decimal_point = (char[]){"::"};
+    return bent.odd_point ? &odd : __real_localeconv();
+}
+
+z_off_t __wrap_gzseek(gzFile file, z_off_t offset, int whence) {
+    return bent.seek > 0 && --bent.seek == 0 ? -1 : __real_gzseek(file, offset, whence);
+}
+
+/* Memory that begins a page behind where huge pages begin, as kernels without such favours give it; and none. */
 void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset) {
+    if (protection == PROT_READ && bent.map > 0 && --bent.map == 0) {
+        errno = bent.map_errno;
+        return MAP_FAILED;
+    }
     if (!bent.crooked || fd >= 0) {
         return __real_mmap(at, bytes, protection, flags, fd, offset);
     }
@@ -390,6 +457,122 @@ Test(corners, full_disk, .description = "io: a disk that is full when the header
     bent.write = STRAIGHT;
     cr_expect_eq(st, QEMB_ERR_IO, "%s", qemb_last_error());
     cr_expect_eq(support_count_files("full"), 0);
+}
+
+static const int64_t three[] = {3};
+static const qemb_tensor_desc small = {"w", three, 1, QEMB_FILE_F32};
+static const float trio[3] = {1, 2, 3};
+
+Test(corners, writing,
+     .description = "io: what goes wrong as a small file is made is IO and leaves nothing; a name that is taken is another one's") {
+    static const struct {
+        const char *what;
+        bend write;
+        int taken;
+        bool no_stat, no_folder_sync;
+        const char *path, *says; /* says NULL: it works */
+    } rows[] = {
+        {"straight", STRAIGHT, 0, false, false, "a.npy", NULL},
+        {"the buffer cannot be written", BROKEN, 0, false, false, "b.npy", "cannot write"},
+        {"nothing is written", ENDED, 0, false, false, "b.npy", "No space left"},
+        {"three names are taken", STRAIGHT, 3, false, false, "a.npy", NULL},
+        {"all names are taken", STRAIGHT, 1000, false, false, "b.npy", "cannot create a file beside it"},
+        {"the old file has no state", STRAIGHT, 0, true, false, "a.npy", "cannot stat"},
+        {"a folder that cannot be synced", STRAIGHT, 0, false, true, "a.npy", NULL},
+        {"a file for a folder", STRAIGHT, 0, false, false, "a.npy/b", "cannot stat"},
+    };
+    for (size_t i = 0; i < SIZE(rows); i++) {
+        bent.calls = 1;
+        bent.write = rows[i].write;
+        bent.taken = rows[i].taken;
+        bent.no_stat = rows[i].no_stat;
+        bent.no_folder_sync = rows[i].no_folder_sync;
+        const qemb_status st = qemb_npy_save(support_path(rows[i].path), &small, trio);
+        memset(&bent, 0, sizeof bent);
+        cr_expect_eq(st, rows[i].says ? QEMB_ERR_IO : QEMB_OK, "%s: %s", rows[i].what, qemb_last_error());
+        cr_expect(!rows[i].says || strstr(qemb_last_error(), rows[i].says), "%s: %s", rows[i].what, qemb_last_error());
+        cr_expect_eq(support_count_files(""), 1, "%s", rows[i].what);
+    }
+}
+
+Test(corners, opening, .description = "io: a file that cannot be looked at or mapped is IO, and NOMEM where the system says so") {
+    static const struct {
+        bool npy, no_stat;
+        int map, map_errno;
+        qemb_status st;
+    } rows[] = {{true, false, 0, 0, QEMB_OK},           {false, false, 0, 0, QEMB_OK},
+                {true, true, 0, 0, QEMB_ERR_IO},        {false, true, 0, 0, QEMB_ERR_IO},
+                {true, false, 1, EACCES, QEMB_ERR_IO},  {true, false, 1, ENOMEM, QEMB_ERR_NOMEM},
+                {false, false, 1, EAGAIN, QEMB_ERR_IO}, {false, false, 1, ENOMEM, QEMB_ERR_NOMEM},
+                {false, false, 2, EACCES, QEMB_ERR_IO}, {false, false, 2, ENOMEM, QEMB_ERR_NOMEM}};
+    OK(qemb_npy_save(support_path("a.npy"), &small, trio));
+    OK(qemb_safetensors_save(support_path("a"), &small, (const void *[]){trio}, 1, NULL, 0));
+    for (size_t i = 0; i < SIZE(rows); i++) {
+        qemb_npy *npy = NULL;
+        qemb_safetensors *file = NULL;
+        qemb_tensor_view view;
+        bent.no_stat = rows[i].no_stat;
+        bent.map = rows[i].map;
+        bent.map_errno = rows[i].map_errno;
+        const qemb_status st =
+            rows[i].npy ? qemb_npy_open(support_path("a.npy"), &npy, &view) : qemb_safetensors_open(support_path("a"), &file);
+        memset(&bent, 0, sizeof bent);
+        cr_expect_eq(st, rows[i].st, "row %zu: %s", i, qemb_last_error());
+        qemb_npy_close(npy);
+        qemb_safetensors_close(file);
+    }
+}
+
+Test(corners, decimal_point, .description = "fields: in a locale whose decimal point is two characters no real number is read") {
+    static const qemb__field fields[] = {{"real", 0, QEMB__FIELD_REAL, 0, 0, NULL}, {0}};
+    double value = 0.0;
+    OK(qemb__fields_read("reader", "file", "key", "version=1 real=2.5", fields, &value));
+    cr_expect_eq(value, 2.5);
+    bent.odd_point = true;
+    cr_expect_eq(qemb__fields_read("reader", "file", "key", "version=1 real=2.5", fields, &value), QEMB_ERR_CORRUPT);
+    bent.odd_point = false;
+}
+
+/* Puts a folder in the place of an open file. */
+static void replace_file(const char *path) {
+    char real[512];
+    cr_assert_not_null(realpath(path, real));
+    for (int fd = 3; fd < 256; fd++) {
+        char link[64], target[512];
+        (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        const ssize_t n = readlink(link, target, sizeof target - 1);
+        if (n > 0 && (size_t)n == strlen(real) && memcmp(target, real, (size_t)n) == 0) {
+            const int folder = __real_open("/", O_RDONLY | O_DIRECTORY);
+            cr_assert(folder >= 0 && dup2(folder, fd) == fd && close(folder) == 0);
+            return;
+        }
+    }
+    cr_assert(false, "%s is not open", real);
+}
+
+Test(corners, log_that_breaks, .description = "click_reader: a log that cannot be read on, or not from the start again, is IO") {
+    enum { LINES = 100000 };
+    static char text[4 * LINES], path[512];
+    static int32_t ids[QEMB_CLICK_SPARSE];
+    qemb_click_reader *reader = NULL;
+    int64_t rows = 0;
+    for (int i = 0; i < LINES; i++) {
+        memcpy(text + 4 * i, "bad\n", 4);
+    }
+    (void)snprintf(path, sizeof path, "%s", support_write("log", text, sizeof text));
+    const qemb_click_desc desc = {.path = path, .form = QEMB_CLICK_TSV, .faults = QEMB_CLICK_SKIP};
+    OK(qemb_click_reader_open(&desc, &reader));
+    for (int seek = 1; seek <= 2; seek++) {
+        bent.seek = seek;
+        cr_expect_eq(qemb_click_reader_count(reader, &rows), QEMB_ERR_IO, "%s", qemb_last_error());
+        cr_expect(strstr(qemb_last_error(), "cannot go back"), "%s", qemb_last_error());
+        bent.seek = 0;
+        OK(qemb_click_reader_count(reader, &rows));
+        cr_expect_eq(rows, 0);
+    }
+    replace_file(path);
+    cr_expect_eq(qemb_click_reader_next(reader, 1, ids, NULL, NULL, &rows), QEMB_ERR_IO, "%s", qemb_last_error());
+    qemb_click_reader_close(reader);
 }
 
 Test(corners, long_line, .description = "click_reader: a compressed line without an end that is cut: CORRUPT, with its place") {

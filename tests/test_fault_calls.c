@@ -194,6 +194,20 @@ static qemb_status feed(void) {
     return st;
 }
 
+static qemb_status feed_of_log(void) {
+    qemb_click_reader *reader = NULL;
+    qemb_click_feed *made = NULL;
+    qemb_click_batch batch;
+    qemb_status st = qemb_click_reader_open(&(qemb_click_desc){.path = support_path("log")}, &reader);
+    st = st == QEMB_OK ? qemb_click_feed_create(&(qemb_click_feed_desc){.reader = reader, .capacity = BATCH}, &made) : st;
+    st = st == QEMB_OK ? qemb_click_feed_next(made, &batch) : st;
+    st = st == QEMB_OK ? qemb_click_feed_rewind(made) : st;
+    st = st == QEMB_OK ? qemb_click_feed_next(made, &batch) : st;
+    qemb_click_feed_destroy(made);
+    qemb_click_reader_close(reader);
+    return st;
+}
+
 static const int64_t shape[] = {7, 3};
 static const qemb_tensor_desc tensor = {"emb.weight", shape, 2, QEMB_FILE_F32};
 static const float values[21] = {1, 2, 3};
@@ -231,6 +245,7 @@ static qemb_status convert(void) {
     st = st == QEMB_OK ? qemb_embedding_bag_forward(bag, batch, out) : st;
     st = st == QEMB_OK ? qemb_saver_create(&saver) : st;
     st = st == QEMB_OK ? qemb_saver_add_module(saver, "m.", bag) : st;
+    st = st == QEMB_OK ? qemb_saver_add_tensor(saver, &(qemb_tensor_desc){"kept", shape, 2, QEMB_FILE_F32}, values) : st;
     st = st == QEMB_OK ? qemb_saver_write(saver, support_path("state")) : st;
     st = st == QEMB_OK ? qemb_safetensors_open(support_path("state"), &file) : st;
     st = st == QEMB_OK ? qemb_convert(ctx, file, &packed, support_path("packed")) : st;
@@ -256,6 +271,7 @@ Test(fault_calls, files,
     fail_everywhere("generate", generate, 5);
     fail_everywhere("read", read_log, 5);
     fail_everywhere("feed", feed, 5);
+    fail_everywhere("feed of a log", feed_of_log, 3);
     fail_everywhere("arrays", arrays, 5);
     fail_everywhere("convert", convert, 100);
 }

@@ -162,7 +162,9 @@ static void end(world *w) {
 }
 
 static qemb_status save_state(void) {
-    static const qemb_packed_desc four = {.format = {.layout = QEMB_LAYOUT_PLANAR, .bits = 4}};
+    static const int32_t map[5] = {0, -1, 1, 2, -1};
+    static const int32_t *const maps[] = {map, NULL};
+    static const qemb_packed_desc four = {.format = {.layout = QEMB_LAYOUT_PLANAR, .bits = 4}, .row_map = maps};
     world w = {0};
     qemb_status st = begin(&w);
     if (st == QEMB_OK && (st = qemb_packed_create(w.bag, &four, &w.packed)) == QEMB_OK && (st = qemb_saver_create(&w.saver)) == QEMB_OK &&

@@ -97,7 +97,8 @@ set_tests_properties(test_fault_opencl test_fault_memory test_bad_input PROPERTI
 set_tests_properties(test_prepare test_training PROPERTIES RESOURCE_LOCK training)
 target_link_options(test_io_crash PRIVATE LINKER:--wrap=open LINKER:--wrap=write LINKER:--wrap=pwrite LINKER:--wrap=pread LINKER:--wrap=fsync
   LINKER:--wrap=close LINKER:--wrap=rename LINKER:--wrap=fchmod)
-target_link_options(test_corners PRIVATE LINKER:--wrap=mmap LINKER:--wrap=read LINKER:--wrap=write LINKER:--wrap=opendir LINKER:--wrap=fopen)
+target_link_options(test_corners PRIVATE LINKER:--wrap=mmap LINKER:--wrap=read LINKER:--wrap=write LINKER:--wrap=opendir LINKER:--wrap=fopen
+  LINKER:--wrap=open LINKER:--wrap=stat LINKER:--wrap=fstat LINKER:--wrap=fsync LINKER:--wrap=localeconv LINKER:--wrap=gzseek)
 # Memory runs out: the library's allocations, and only those, go through the test. The driver's do not.
 add_dependencies(test_fault_memory fault_layer)
 target_link_options(test_fault_memory PRIVATE

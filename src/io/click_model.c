@@ -154,8 +154,9 @@ void qemb__click_model_sample(const qemb__click_model *m, int64_t row, qemb__cli
  * Life
  * ---------------------------------------------------------------------------------------------------------------- */
 
+/* x > 0 */
 static double root(double x) {
-    return x > 0 ? qemb__exact_exp(0.5 * qemb__exact_log(x)) : 0.0;
+    return qemb__exact_exp(0.5 * qemb__exact_log(x));
 }
 
 /* Scales the parts to the wanted deviations and bisects the bias to the wanted click rate, over rows that no log contains. */
@@ -201,12 +202,12 @@ static qemb_status create_feature(qemb__click_model *m, int index, int64_t num_e
     qemb__click_feature *f = &m->features[index];
     int64_t n = qemb__max_i64(num_embeddings - 1, 1);
     uint32_t bits = 1;
-    while (bits < 32 && (INT64_C(1) << bits) < n) {
+    while ((INT64_C(1) << bits) < n) { /* 31 at the most */
         bits++;
     }
     f->num_embeddings = num_embeddings;
     f->key = word(m->seed, UINT64_C(0xF000000000000000) + (uint64_t)index);
-    f->mask = bits == 32 ? UINT32_MAX : (UINT32_C(1) << bits) - 1;
+    f->mask = (UINT32_C(1) << bits) - 1;
     f->shift = (bits + 1) / 2;
     /* Weights between 1/2 and 3/2: some columns matter more than others. */
     f->main = 1.0 + unit(mix(f->key), 0) / (2 * 1.7320508075688772);

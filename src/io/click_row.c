@@ -33,18 +33,17 @@ static bool parse_count(const char **at, int32_t *value) {
     return true;
 }
 
-/* One to eight hexadecimal digits; an empty column is 0. */
-static bool parse_category(const char **at, uint32_t *value) {
+/* Up to seven hexadecimal digits, which what stands behind the line ends; an empty column is 0. */
+static void parse_category(const char **at, uint32_t *value) {
     const unsigned char *s = (const unsigned char *)*at;
     uint32_t sum = 0;
     int digits = 0;
-    while (digits < 9 && hex_value[s[digits]]) {
+    while (hex_value[s[digits]]) {
         sum = sum << 4 | (hex_value[s[digits]] - 1u);
         digits++;
     }
     *at += digits;
     *value = sum;
-    return digits <= 8;
 }
 
 /* The usual case of eight digits in one go: bytes to nibbles, then nibbles pushed together. Any other byte fails. */
@@ -74,7 +73,7 @@ static int32_t parse(const char *s, const char *end, qemb__click_row *row) {
     row->label = *s - '0';
     s += 2;
     for (int32_t i = 0; i < QEMB_CLICK_DENSE; ++i, ++s) {
-        if (!parse_count(&s, &row->counts[i]) || *s != '\t' || s >= end) {
+        if (!parse_count(&s, &row->counts[i]) || *s != '\t') { /* s never passes `end`, where no tab stands */
             return 2 + i;
         }
     }
@@ -82,10 +81,10 @@ static int32_t parse(const char *s, const char *end, qemb__click_row *row) {
         const bool last = i == QEMB_CLICK_SPARSE - 1;
         if (end - s >= 8 && parse_eight(s, &row->categories[i])) {
             s += 8;
-        } else if (s > end || !parse_category(&s, &row->categories[i])) {
-            return 2 + QEMB_CLICK_DENSE + i;
+        } else {
+            parse_category(&s, &row->categories[i]);
         }
-        if (last ? s != end : (*s != '\t' || s >= end)) {
+        if (last ? s != end : *s != '\t') {
             return 2 + QEMB_CLICK_DENSE + i;
         }
     }

@@ -91,7 +91,7 @@ static qemb_status add_table(qemb__convert *c, const qemb_tensor_view *v) {
     if (!t->has_text && length > 1) {
         t->name[length - 1] = '\0'; /* the dot */
     }
-    REQUIRE(v->shape[0] <= INT64_MAX / 4 && v->shape[1] <= 1 << 20, QEMB_ERR_UNSUPPORTED,
+    REQUIRE(v->shape[1] <= 1 << 20, QEMB_ERR_UNSUPPORTED,
             "%s: %s: tensor '%.200s': %lld columns, at most 2^20", who, c->file->path, v->name, (long long)v->shape[1]);
     c->total += (int64_t)v->bytes;
 done:
@@ -119,7 +119,6 @@ static qemb_status find_tables(qemb__convert *c) {
     }
     REQUIRE(c->count > 0, QEMB_ERR_ARG, "%s: %s: no tables: want F32 tensors of rank 2 called weight%s%s", who, c->file->path,
             c->desc->prefix ? ", under " : "", c->desc->prefix ? c->desc->prefix : "");
-    REQUIRE(c->count <= INT32_MAX, QEMB_ERR_RANGE, "%s: %s: %lld tables", who, c->file->path, (long long)c->count);
 done:
     return st;
 }

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,12 +37,11 @@ static bool parse_real(const char *text, size_t length, double *value) {
         *c = *c == '.' ? *point : *c;
     }
     *value = strtod(copy, &end);
-    return end == copy + length && !isnan(*value);
+    return end == copy + length;
 }
 
 static bool parse_integer(const char *text, size_t length, int64_t *value) {
     char copy[LONGEST_NUMBER];
-    char *end = NULL;
     size_t sign = length && *text == '-';
     if (length == sign || length >= sizeof copy || strspn(text + sign, "0123456789") < length - sign) {
         return false;
@@ -51,8 +49,8 @@ static bool parse_integer(const char *text, size_t length, int64_t *value) {
     memcpy(copy, text, length);
     copy[length] = '\0';
     errno = 0;
-    *value = strtoll(copy, &end, 10);
-    return errno == 0 && end == copy + length;
+    *value = strtoll(copy, NULL, 10);
+    return errno == 0;
 }
 
 qemb_status qemb__fields_write(const qemb__field *fields, const void *values, char **out) {

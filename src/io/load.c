@@ -26,15 +26,13 @@ qemb_status qemb__load_find(const qemb__load *at, const char *key, qemb_tensor_v
     return st;
 }
 
-/* "[3, 5]" */
+/* "[3, 5]"; eight extents take 170 bytes. */
 static const char *shape_text(int32_t rank, const int64_t *shape, char *text, size_t size) {
     size_t used = (size_t)snprintf(text, size, "[");
-    for (int32_t i = 0; i < rank && used < size; ++i) {
+    for (int32_t i = 0; i < rank; ++i) {
         used += (size_t)snprintf(text + used, size - used, "%s%" PRId64, i ? ", " : "", shape[i]);
     }
-    if (used < size) {
-        (void)snprintf(text + used, size - used, "]");
-    }
+    (void)snprintf(text + used, size - used, "]");
     return text;
 }
 
@@ -68,9 +66,9 @@ qemb_status qemb__load_rows(const qemb__load *at, const qemb_tensor_view *view, 
     qemb_status st = QEMB_OK;
     void *buffer = NULL;
     const int64_t rows = view->shape[0];
-    const int64_t row_bytes = rows ? qemb__max_i64(1, (int64_t)view->bytes / rows) : 1;
+    const int64_t row_bytes = (int64_t)view->bytes / rows; /* modules have rows, and rows columns */
     const int64_t piece = qemb__max_i64(1, QEMB__LOAD_PIECE / row_bytes);
-    TRY(qemb__calloc(qemb__min_i64(piece, qemb__max_i64(rows, 1)), (size_t)row_bytes, &buffer));
+    TRY(qemb__calloc(qemb__min_i64(piece, rows), (size_t)row_bytes, &buffer));
     for (int64_t first = 0; first < rows; first += piece) {
         const int64_t count = qemb__min_i64(piece, rows - first);
         TRY(qemb_safetensors_read_rows(at->file, view->name, first, count, buffer));
