@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "core/ops.h"
 #include "scoreboard.h"
 #include "support_files.h"
 #include "support_layer.h"
@@ -22,7 +23,7 @@ static _Thread_local struct {
     int depth; /* of public calls */
     bool recording;
     torture_counter counter;
-    const char *name; /* of the call that failed last */
+    const char *name; /* of the call that failed first since it was armed */
 } control;
 static support_stacks ways;
 
@@ -35,12 +36,64 @@ static bool fails(const char *name) {
         support_stack_note(&ways);
     }
     const bool now = torture_counts(&control.counter);
-    control.name = now ? name : control.name;
+    control.name = now && control.counter.failed == 1 ? name : control.name;
     return now;
 }
 
 static qemb_status planted(const char *name) {
     return qemb__fail(QEMB_ERR_NOMEM, "planted in %s", name);
+}
+
+/* ---- the engine ----------------------------------------------------------------------------------------------------------------- */
+
+/* An engine's table of operations, each of which can be made to fail, in front of the engine's own. */
+typedef struct bent_engine {
+    qemb__ops ops; /* first: what a context has */
+    const qemb__ops *real;
+} bent_engine;
+
+static const qemb__ops *real_ops(const qemb_context *ctx) {
+    return ((const bent_engine *)ctx->ops)->real;
+}
+
+#define BENT(name, parameters, ctx, ...)                                                                                                   \
+    static qemb_status bent_##name parameters {                                                                                            \
+        return fails("ops->" #name) ? planted(#name) : real_ops(ctx)->name(__VA_ARGS__);                                                   \
+    }
+BENT(finish, (qemb_context * ctx), ctx, ctx)
+BENT(buffer_create, (qemb_buffer * b), b->ctx, b)
+BENT(buffer_borrow, (qemb_buffer * b), b->ctx, b)
+BENT(buffer_write, (qemb_buffer * b, size_t offset, size_t bytes, const void *from, bool wait), b->ctx, b, offset, bytes, from, wait)
+BENT(buffer_read, (qemb_buffer * b, size_t offset, size_t bytes, void *to, bool wait), b->ctx, b, offset, bytes, to, wait)
+BENT(buffer_upload, (qemb_buffer * b, size_t bytes, const void *from, void **fence), b->ctx, b, bytes, from, fence)
+BENT(fence_wait, (qemb_context * ctx, void **fence), ctx, ctx, fence)
+BENT(buffer_copy, (qemb_buffer * to, size_t to_offset, qemb_buffer *from, size_t from_offset, size_t bytes), to->ctx, to, to_offset, from,
+     from_offset, bytes)
+#define X(name, type) BENT(name, (qemb_context * ctx, const type *args), ctx, ctx, args)
+QEMB__OPERATIONS(X)
+#undef X
+BENT(prepare, (qemb_context * ctx, const qemb__tables *tables), ctx, ctx, tables)
+BENT(row_update_prepare, (qemb_context * ctx, const qemb__row_update_args *args), ctx, ctx, args)
+BENT(packed_prepare, (qemb_context * ctx, const qemb__tables *tables, bool mapped), ctx, ctx, tables, mapped)
+
+/* What an engine that was opened gets. */
+static void bend_engine(qemb_context *ctx, qemb_status opened) {
+    static bent_engine engines[2];
+    if (opened != QEMB_OK) {
+        return;
+    }
+    bent_engine *e = &engines[strcmp(ctx->ops->name, "reference") == 0];
+    e->real = ctx->ops;
+    e->ops = *ctx->ops;
+#define BEND(name)    e->ops.name = e->ops.name ? bent_##name : NULL;
+#define X(name, type) BEND(name)
+    QEMB__OPERATIONS(X)
+#undef X
+    BEND(finish)
+    BEND(buffer_create) BEND(buffer_borrow) BEND(buffer_write) BEND(buffer_read) BEND(buffer_upload) BEND(fence_wait) BEND(buffer_copy)
+        BEND(prepare) BEND(row_update_prepare) BEND(packed_prepare)
+#undef BEND
+            ctx->ops = &e->ops;
 }
 
 #define depth control.depth

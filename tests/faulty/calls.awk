@@ -37,6 +37,7 @@ inside {
     # the devices' visitor is the program's: its calls count
     deeper = name == "qemb_devices" ? "" : "    depth++;\n"
     back = name == "qemb_devices" ? "" : "    depth--;\n"
+    if (name ~ /^qemb__(reference|opencl)_open$/) back = back "    bend_engine(ctx, st);\n" # its operations can fail too
     printf "qemb_status __real_%s(%s);\nqemb_status __wrap_%s(%s);\nqemb_status __wrap_%s(%s) {\n", name, params, name, params, name, params
     printf "    if (fails(\"%s\")) {\n        return planted(\"%s\");\n    }\n%s", name, substr(name, 6), deeper
     printf "    const qemb_status st = __real_%s(%s);\n%s    return st;\n}\n\n", name, names, back
