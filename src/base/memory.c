@@ -88,9 +88,7 @@ qemb_status qemb__pages_alloc(size_t bytes, void **out) {
         if (head) {
             (void)munmap(raw, head);
         }
-        if (HUGE_PAGE - head) {
-            (void)munmap(raw + head + rounded, HUGE_PAGE - head);
-        }
+        (void)munmap(raw + head + rounded, HUGE_PAGE - head);
         block = raw + head;
         (void)madvise(block, rounded, MADV_HUGEPAGE); /* advice: refused where huge pages are off, and that is fine */
     }

@@ -1,5 +1,4 @@
 /* bag_forward.c - checks a forward and hands it to the engine. */
-#include "base/checked.h"
 #include "core/training.h"
 
 /* A table that fake-quantises needs an observation: this forward's, or an earlier one. */
@@ -39,7 +38,6 @@ done:
 }
 
 qemb_status qemb_embedding_bag_forward(qemb_embedding_bag *bag, qemb_batch *batch, qemb_buffer *out) {
-    int64_t elements = 0;
     if (!bag || !batch || !out) {
         return qemb__fail(QEMB_ERR_ARG, "embedding_bag_forward: %s is NULL", !bag ? "bag" : !batch ? "batch" : "out");
     }
@@ -51,8 +49,7 @@ qemb_status qemb_embedding_bag_forward(qemb_embedding_bag *bag, qemb_batch *batc
             "embedding_bag_forward: bag, batch and out are of different contexts");
     REQUIRE(batch->module == bag->serial, QEMB_ERR_STATE, "embedding_bag_forward: the batch was set for another module, or never");
     int64_t rows = bag->pooled ? batch->bags : batch->view.shape.lookups;
-    REQUIRE(qemb__mul_i64(rows, bag->tables->output_dim, &elements) && elements <= INT64_MAX / 8, QEMB_ERR_OVERFLOW,
-            "embedding_bag_forward: %lld output rows of %lld do not fit in 63 bits", (long long)rows, (long long)bag->tables->output_dim);
+    const int64_t elements = rows * bag->tables->output_dim; /* below 2^31 bags of all features times 2^20 columns */
     REQUIRE(out->bytes / sizeof(float) >= (size_t)elements && out->offset % sizeof(float) == 0, QEMB_ERR_SHAPE,
             "embedding_bag_forward: out holds %zu bytes, want %lld floats (%lld x %lld)", out->bytes, (long long)elements, (long long)rows,
             (long long)bag->tables->output_dim);

@@ -332,12 +332,13 @@ done:
 }
 
 static void forget_unchecked(qemb_batch *b) {
-    for (qemb_batch **p = &b->ctx->unchecked; b->is_unchecked && *p; p = &(*p)->next_unchecked) {
-        if (*p == b) {
-            *p = b->next_unchecked;
-            b->is_unchecked = false;
-            break;
+    if (b->is_unchecked) {
+        qemb_batch **p = &b->ctx->unchecked;
+        while (*p != b) {
+            p = &(*p)->next_unchecked;
         }
+        *p = b->next_unchecked;
+        b->is_unchecked = false;
     }
     b->next_unchecked = NULL;
 }
@@ -431,7 +432,7 @@ static qemb_status check_device_buffers(const qemb_embedding_bag *bag, const qem
     size_t offset_size = offsets_dtype == QEMB_INT64 ? 8 : 4;
     REQUIRE(!in->indices || (int64_t)(in->indices->bytes / index_size) >= in->num_indices, QEMB_ERR_SHAPE,
             "batch_set_device: indices hold %zu bytes, want %lld items of %zu", in->indices->bytes, (long long)in->num_indices, index_size);
-    REQUIRE(!in->offsets || (in->num_offsets >= 0 && (int64_t)(in->offsets->bytes / offset_size) >= in->num_offsets), QEMB_ERR_SHAPE,
+    REQUIRE(!in->offsets || (int64_t)(in->offsets->bytes / offset_size) >= in->num_offsets, QEMB_ERR_SHAPE,
             "batch_set_device: offsets hold %zu bytes, want %lld items of %zu", in->offsets->bytes, (long long)in->num_offsets,
             offset_size);
     REQUIRE(!in->per_sample_weights || (int64_t)(in->per_sample_weights->bytes / 4) >= in->num_indices, QEMB_ERR_SHAPE,

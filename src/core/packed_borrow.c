@@ -16,7 +16,7 @@ typedef struct span {
 static span span_of(const qemb_packed_table *d) {
     const uintptr_t rows = (uintptr_t)d->rows;
     span s = {rows, rows + (uintptr_t)d->rows_bytes};
-    if (d->qparams && d->qparams_bytes > 0) {
+    if (d->qparams_bytes > 0) {
         const uintptr_t plane = (uintptr_t)d->qparams;
         s.low = plane < s.low ? plane : s.low;
         s.high = plane + (uintptr_t)d->qparams_bytes > s.high ? plane + (uintptr_t)d->qparams_bytes : s.high;
@@ -36,18 +36,19 @@ static bool fits(span s, int64_t limit) {
     return s.high - s.low + QEMB__PACKED_OVERRUN <= (uintptr_t)limit;
 }
 
+/* Whether `bytes` at `at` lie in the plan's memory. What lies below it is a large number here. */
+static bool inside(const qemb__packed_plan *plan, const void *at, int64_t bytes) {
+    const uintptr_t before = (uintptr_t)at - (uintptr_t)plan->memory;
+    return before <= plan->memory_bytes && (size_t)bytes <= plan->memory_bytes - before;
+}
+
 bool qemb__packed_can_borrow(qemb_context *ctx, const qemb__packed_plan *plan) {
-    const uintptr_t start = (uintptr_t)plan->memory;
-    bool can = plan->memory && ctx->report.host_memory && plan->tables && plan->memory_bytes <= UINTPTR_MAX - start;
+    bool can = plan->memory && ctx->report.host_memory && plan->tables && plan->memory_bytes <= UINTPTR_MAX - (uintptr_t)plan->memory;
     for (int32_t t = 0; can && t < plan->num_tables; t++) {
         const qemb_packed_table *d = &plan->tables[t];
-        can = d->rows && d->rows_bytes > 0 && d->qparams_bytes >= 0 && (size_t)d->rows_bytes <= plan->memory_bytes &&
-              (size_t)d->qparams_bytes <= plan->memory_bytes && (d->format.layout != QEMB_LAYOUT_PLANAR || d->qparams);
-        if (can) {
-            const span s = span_of(d);
-            can = s.low >= start && s.high >= s.low && s.high - start <= plan->memory_bytes &&
-                  fits(paged(s, plan), ctx->report.max_allocation_bytes);
-        }
+        can = d->rows_bytes > 0 && d->qparams_bytes >= 0 && inside(plan, d->rows, d->rows_bytes) &&
+              (d->qparams_bytes == 0 || inside(plan, d->qparams, d->qparams_bytes)) &&
+              fits(paged(span_of(d), plan), ctx->report.max_allocation_bytes);
     }
     return can;
 }

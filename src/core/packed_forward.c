@@ -1,9 +1,7 @@
 /* packed_forward.c - checks a forward of packed tables and hands it to the engine. */
-#include "base/checked.h"
 #include "core/packed.h"
 
 qemb_status qemb_packed_forward(qemb_packed *p, qemb_batch *batch, qemb_buffer *out, qemb_dtype dtype) {
-    int64_t elements = 0;
     if (!p || !batch || !out) {
         return qemb__fail(QEMB_ERR_ARG, "packed_forward: %s is NULL", !p ? "packed" : !batch ? "batch" : "out");
     }
@@ -19,8 +17,7 @@ qemb_status qemb_packed_forward(qemb_packed *p, qemb_batch *batch, qemb_buffer *
     REQUIRE(batch->module == p->shape.serial, QEMB_ERR_STATE,
             "packed_forward: the batch was set for another module, or never (qemb_packed_batch_set)");
     const int64_t rows = p->shape.pooled ? batch->bags : batch->view.shape.lookups;
-    REQUIRE(qemb__mul_i64(rows, s->output_dim, &elements) && elements <= INT64_MAX / 8, QEMB_ERR_OVERFLOW,
-            "packed_forward: %lld output rows of %lld do not fit in 63 bits", (long long)rows, (long long)s->output_dim);
+    const int64_t elements = rows * s->output_dim; /* below 2^31 bags of all features times 2^20 columns */
     REQUIRE(out->bytes / size >= (size_t)elements && out->offset % size == 0, QEMB_ERR_SHAPE,
             "packed_forward: out holds %zu bytes, want %lld elements of %zu (%lld x %lld)", out->bytes, (long long)elements, size,
             (long long)rows, (long long)s->output_dim);
