@@ -422,12 +422,31 @@ Test(core_odd, imports, .description = "packed_import: features and bytes that d
     close_things(&t);
 }
 
-/* What a plan needs so that tables are used where they lie, and what each thing less does. */
+/* One thing that a plan to use tables where they lie must not have. */
+static void spoil(int k, qemb_context *ctx, qemb__packed_plan *p, qemb_packed_table *bad, const unsigned char *memory) {
+    const qemb_packed_table good = *bad;
+    *p = (qemb__packed_plan){.tables = bad,
+                             .num_tables = 1,
+                             .memory = k == 0 ? NULL : memory + (k == 10 ? 100 : 0),
+                             .memory_bytes = k == 3    ? SIZE_MAX
+                                             : k == 11 ? 100
+                                             : k == 12 ? 140
+                                                       : 4096};
+    p->tables = k == 2 ? NULL : bad;
+    ctx->report.host_memory = k != 1;
+    ctx->report.max_allocation_bytes = k == 13 ? 200 : INT64_MAX;
+    bad->rows = k == 4 ? NULL : k == 14 ? (const void *)(UINTPTR_MAX - 8) : good.rows;
+    bad->rows_bytes = k == 5 ? 0 : k == 7 ? 4097 : good.rows_bytes;
+    bad->qparams_bytes = k == 6 ? -1 : k == 8 ? 4097 : good.qparams_bytes;
+    bad->qparams = k == 9 ? NULL : good.qparams;
+}
+
 Test(core_odd, borrowing,
      .description = "packed: tables are used where they lie if all of them lie inside memory of a device that reads the host's") {
     static unsigned char memory[4096];
     things t = {0};
     open_things(&t, QEMB_MODE_SUM, false);
+    const qemb_device_report report = t.ctx->report;
     const qemb_packed_table good = {.num_embeddings = 4,
                                     .embedding_dim = 8,
                                     .num_rows = 4,
@@ -436,70 +455,18 @@ Test(core_odd, borrowing,
                                     .rows_bytes = 32,
                                     .qparams = memory + 128,
                                     .qparams_bytes = 32};
-    const qemb__packed_plan plan = {.tables = &good, .num_tables = 1, .memory = memory, .memory_bytes = sizeof memory};
-    cr_expect(qemb__packed_can_borrow(t.ctx, &plan));
-    for (int k = 0; k < 14; k++) {
-        qemb_packed_table bad = good;
-        qemb__packed_plan p = plan;
-        p.tables = &bad;
-        const bool host = t.ctx->report.host_memory;
-        const int64_t most = t.ctx->report.max_allocation_bytes;
-        switch (k) {
-        case 0:
-            p.memory = NULL;
-            break;
-        case 1:
-            t.ctx->report.host_memory = false;
-            break;
-        case 2:
-            p.tables = NULL;
-            break;
-        case 3:
-            p.memory_bytes = SIZE_MAX;
-            break;
-        case 4:
-            bad.rows = NULL;
-            break;
-        case 5:
-            bad.rows_bytes = 0;
-            break;
-        case 6:
-            bad.qparams_bytes = -1;
-            break;
-        case 7:
-            bad.rows_bytes = 4097;
-            break;
-        case 8:
-            bad.qparams_bytes = 4097;
-            break;
-        case 9:
-            bad.qparams = NULL;
-            break;
-        case 10:
-            p.memory = memory + 100;
-            break;
-        case 11:
-            p.memory_bytes = 100;
-            break;
-        case 12:
-            t.ctx->report.max_allocation_bytes = 200;
-            break;
-        default:
-            bad.rows = (const void *)(UINTPTR_MAX - 8);
-            break;
-        }
-        cr_expect(!qemb__packed_can_borrow(t.ctx, &p), "case %d", k);
-        t.ctx->report.host_memory = host;
-        t.ctx->report.max_allocation_bytes = most;
+    qemb__packed_plan plan;
+    for (int k = -1; k < 15; k++) {
+        qemb_packed_table table = good;
+        spoil(k, t.ctx, &plan, &table, memory);
+        cr_expect_eq(qemb__packed_can_borrow(t.ctx, &plan), k < 0, "case %d", k);
     }
     qemb_packed_table lone = good; /* in the row's layouts there is no plane */
+    spoil(-1, t.ctx, &plan, &lone, memory);
     lone.format.layout = QEMB_LAYOUT_TORCH_ROWWISE;
     lone.qparams = NULL;
     lone.qparams_bytes = 0;
-    qemb__packed_plan p = plan;
-    p.tables = &lone;
-    cr_expect(qemb__packed_can_borrow(t.ctx, &p));
-    lone.qparams = memory;
-    cr_expect(qemb__packed_can_borrow(t.ctx, &p));
+    cr_expect(qemb__packed_can_borrow(t.ctx, &plan));
+    t.ctx->report = report;
     close_things(&t);
 }

@@ -407,19 +407,6 @@ Test(corners, cache,
     cr_expect(kept(folder, &key, text));
 }
 
-Test(corners, header, .description = "safetensors: an escape that the header cuts off is refused with its place") {
-    static const char *const headers[] = {"{\"\\u12", "{\"\\uD800\\u12", "{\"\\u00zz\":0}", "{\"\\uD800\\u00zz\":0}"};
-    for (size_t i = 0; i < SIZE(headers); i++) {
-        char file[64] = {0};
-        const size_t length = strlen(headers[i]);
-        qemb_safetensors *opened = NULL;
-        file[0] = (char)length;
-        memcpy(file + 8, headers[i], length);
-        cr_expect_eq(qemb_safetensors_open(support_write("cut", file, 8 + length), &opened), QEMB_ERR_CORRUPT, "%s", headers[i]);
-        cr_expect(strstr(qemb_last_error(), "byte"), "%s: %s", headers[i], qemb_last_error());
-    }
-}
-
 Test(corners, prepared_twice,
      .description = "prepare: the room for the winners of mode max is taken once, tables of one group compile once") {
     const qemb_table_desc tables[] = {{.num_embeddings = E, .embedding_dim = D, .qconfig = qemb_qconfig_8bit()},

@@ -90,12 +90,18 @@ Test(io_odd, headers, .description = "safetensors: a header with one odd thing i
         {"{\"\\uD800", QEMB_ERR_CORRUPT},
         {"{\"\\uD800x", QEMB_ERR_CORRUPT},
         {"{\"\\uD800x\":0}", QEMB_ERR_CORRUPT},
+        {"{\"\\uD800\\uE000\":0}", QEMB_ERR_CORRUPT},
+        {"{\"\\u12", QEMB_ERR_CORRUPT},
+        {"{\"\\uD800\\u12", QEMB_ERR_CORRUPT},
+        {"{\"\\u00zz\":0}", QEMB_ERR_CORRUPT},
+        {"{\"\\uD800\\u00zz\":0}", QEMB_ERR_CORRUPT},
         {"{\"a\":{\"dtype\":\"a type whose name is much longer than any of the format\",\"shape\":[],\"data_offsets\":[0,0]}}",
          QEMB_ERR_UNSUPPORTED},
         {"{\"a\":{\"a key whose name is much longer than any of those of the format\":0}}", QEMB_ERR_CORRUPT},
     };
     for (size_t i = 0; i < SIZE(rows); i++) {
         cr_expect_eq(open_header(rows[i].header), rows[i].st, "%s: %s", rows[i].header, qemb_last_error());
+        cr_expect(strstr(qemb_last_error(), "byte"), "%s: %s", rows[i].header, qemb_last_error());
     }
 }
 

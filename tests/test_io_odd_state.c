@@ -294,6 +294,7 @@ Test(io_odd_state, two_modules,
     OK(qemb_saver_add_module(saver, "m.", bag));
     OK(qemb_saver_add_module(saver, "n.", bag));
     OK(qemb_saver_add_tensor(saver, &(qemb_tensor_desc){.name = "m.a.other", .dtype = QEMB_FILE_F32}, &one));
+    OK(qemb_saver_add_tensor(saver, &(qemb_tensor_desc){.name = "n.a.other", .dtype = QEMB_FILE_F32}, &one));
     OK(qemb_saver_write(saver, support_path("two")));
     qemb_saver_destroy(saver);
     cr_expect_eq(convert("two", &eight, "x"), QEMB_ERR_ARG);
@@ -305,6 +306,8 @@ Test(io_odd_state, two_modules,
     qemb_safetensors *file = NULL;
     OK(qemb_safetensors_open(support_path("packed"), &file));
     cr_expect_geq(qemb_safetensors_find(file, "m.a.other"), 0);
+    cr_expect_geq(qemb_safetensors_find(file, "n.a.other"), 0);
+    cr_expect_lt(qemb_safetensors_find(file, "n.a.weight"), 0);
     qemb_safetensors_close(file);
     qemb_embedding_bag_destroy(bag);
     qemb_context_destroy(ctx);
