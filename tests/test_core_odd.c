@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <qemb/qemb.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,7 +148,102 @@ Test(core_odd, never_observed, .description = "fake_quantise: a table whose obse
     qemb_packed *packed = NULL;
     REFUSED(qemb_packed_create(fresh, &(qemb_packed_desc){.format = {.bits = 8}, .method = QEMB_PACK_OBSERVER}, &packed), QEMB_ERR_STATE,
             "never observed");
+    const qemb_packed_desc symmetric = {.format = {.layout = QEMB_LAYOUT_PLANAR, .bits = 8, .symmetric = true},
+                                        .method = QEMB_PACK_OBSERVER};
+    const int32_t below[E] = {0, -2};
+    REFUSED(qemb_packed_create(t.bag, &symmetric, &packed), QEMB_ERR_UNSUPPORTED, "");
+    REFUSED(qemb_packed_create(t.bag, &(qemb_packed_desc){.format = {.bits = 8}, .row_map = (const int32_t *[]){below}}, &packed),
+            QEMB_ERR_INDEX, "row_map[1]=-2");
     qemb_embedding_bag_destroy(fresh);
+    close_things(&t);
+}
+
+Test(
+    core_odd, dry_runs,
+    .description = "prepare: weights where a mode has none are refused; modes without sparse gradients, and of no rows yet, are prepared") {
+    for (int k = 0; k < 3; k++) {
+        things t = {0};
+        open_things(&t, k == 0 ? QEMB_MODE_MEAN : k == 1 ? QEMB_MODE_SUM : QEMB_MODE_MAX, k == 1);
+        if (k == 0) {
+            REFUSED(qemb_embedding_bag_prepare(t.bag, &(qemb_prepare_desc){.bags = 3, .per_sample_weights = true}), QEMB_ERR_UNSUPPORTED,
+                    "");
+        }
+        if (k == 2) {
+            qemb_embedding_bag *fresh = NULL;
+            OK(qemb_embedding_bag_create(t.ctx,
+                                         &(qemb_embedding_bag_desc){.num_embeddings = E,
+                                                                    .embedding_dim = D,
+                                                                    .mode = QEMB_MODE_MAX,
+                                                                    .include_last_offset = true,
+                                                                    .qconfig = qemb_qconfig_8bit()},
+                                         &fresh));
+            OK(qemb_batch_set(t.batch, fresh, &(qemb_input){.indices_dtype = QEMB_INT64, .offsets = offsets, .num_offsets = 1}));
+            OK(qemb_embedding_bag_forward(fresh, t.batch, t.out));
+            OK(qemb_embedding_bag_prepare(fresh, &(qemb_prepare_desc){.bags = 3, .lookups = 5}));
+            qemb_embedding_bag_destroy(fresh);
+        }
+        OK(qemb_embedding_bag_prepare(t.bag, &(qemb_prepare_desc){.bags = 3, .lookups = 5, .calls = QEMB_PREPARE_BACKWARD}));
+        close_things(&t);
+    }
+    /* an embedding that clips its weights looks up nothing */
+    things t = {0};
+    qemb_embedding *clipped = NULL;
+    open_things(&t, QEMB_MODE_SUM, false);
+    OK(qemb_embedding_create(
+        t.ctx,
+        &(qemb_embedding_desc){
+            .num_embeddings = E, .embedding_dim = D, .has_max_norm = true, .max_norm = 1.0f, .qconfig = qemb_qconfig_float()},
+        &clipped));
+    OK(qemb_batch_set(t.batch, qemb_embedding_as_bag(clipped), &(qemb_input){.indices_dtype = QEMB_INT64}));
+    OK(qemb_embedding_forward(clipped, t.batch, t.out));
+    qemb_embedding_destroy(clipped);
+    close_things(&t);
+}
+
+Test(core_odd, largest_element,
+     .description = "embedding: max_norm by the largest element clips rows to it, on the way and in the weights") {
+    static const float weight[E * D] = {1, -4, 2, 0, 3, 0.5f, 0.25f, -0.5f, 0, 0};
+    static const int64_t ids[2] = {0, 1};
+    things t = {0};
+    float got[2 * D];
+    qemb_embedding *clipped = NULL;
+    qemb_embedding_bag *bag = NULL;
+    open_things(&t, QEMB_MODE_SUM, false);
+    qemb_qconfig quantised = qemb_qconfig_8bit();
+    quantised.observer_off = quantised.fake_quant_off = true;
+    OK(qemb_embedding_create(t.ctx,
+                             &(qemb_embedding_desc){.num_embeddings = E,
+                                                    .embedding_dim = D,
+                                                    .has_max_norm = true,
+                                                    .max_norm = 2.0f,
+                                                    .norm_type = INFINITY,
+                                                    .qconfig = qemb_qconfig_float(),
+                                                    .weight = weight},
+                             &clipped));
+    OK(qemb_embedding_bag_create(t.ctx,
+                                 &(qemb_embedding_bag_desc){.num_embeddings = E,
+                                                            .embedding_dim = D,
+                                                            .mode = QEMB_MODE_SUM,
+                                                            .has_max_norm = true,
+                                                            .max_norm = 2.0f,
+                                                            .norm_type = INFINITY,
+                                                            .qconfig = quantised,
+                                                            .weight = weight},
+                                 &bag));
+    const qemb_input in = {.indices = ids, .num_indices = 2, .indices_dtype = QEMB_INT64};
+    for (int k = 0; k < 2; k++) {
+        qemb_input one = in;
+        one.columns = k;
+        OK(qemb_batch_set(t.batch, k ? bag : qemb_embedding_as_bag(clipped), &one));
+        OK(qemb_embedding_bag_forward(k ? bag : qemb_embedding_as_bag(clipped), t.batch, t.out));
+        OK(qemb_buffer_read(t.out, 0, sizeof got, got));
+        for (int c = 0; c < D; c++) { /* 2 / (4 + 1e-7) is a half but for the last bits */
+            cr_expect_float_eq(got[c], weight[c] * 0.5f, 1e-6f, "%d: column %d: %g", k, c, (double)got[c]);
+            cr_expect_eq(got[D + c], weight[D + c], "%d: column %d", k, c);
+        }
+    }
+    qemb_embedding_bag_destroy(bag);
+    qemb_embedding_destroy(clipped);
     close_things(&t);
 }
 
@@ -273,10 +369,10 @@ Test(core_odd, batches, .description = "batch: none, long and device batches, de
 
 /* ---- small devices ------------------------------------------------------------------------------------------------------------------- */
 
-/* Three tables on a device that allocates `most` bytes at once; what a forward of them and of their packed forms gives. */
+/* Four tables on a device that allocates `most` bytes at once; what a forward of them and of their packed forms gives. */
 static void look_up_in_pieces(int64_t most, qemb_layout layout, float *values) {
-    enum { ROWS = 400, FEW = 90 };
-    static const int64_t ids[6] = {0, 399, 17, 88, 256, 255};
+    enum { ROWS = 400, FEW = 90, COLUMNS = 3 * D + 1 };
+    static const int64_t ids[8] = {0, 399, 17, 88, 256, 255, 399, 128};
     qemb_context *ctx = NULL;
     qemb_embedding_bag *bag = NULL;
     qemb_batch *batch = NULL, *lookups = NULL;
@@ -284,24 +380,26 @@ static void look_up_in_pieces(int64_t most, qemb_layout layout, float *values) {
     qemb_packed *packed = NULL;
     OK(qemb_context_create("reference", &ctx));
     const int64_t held = ctx->report.max_allocation_bytes;
-    const qemb_table_desc tables[] = {{.num_embeddings = ROWS, .embedding_dim = D, .qconfig = qemb_qconfig_8bit(), .seed = 3},
-                                      {.num_embeddings = FEW, .embedding_dim = D, .qconfig = qemb_qconfig_8bit(), .seed = 4},
-                                      {.num_embeddings = ROWS, .embedding_dim = D, .qconfig = qemb_qconfig_8bit(), .seed = 5}};
+    const qemb_table_desc tables[] = {
+        {.num_embeddings = ROWS, .embedding_dim = D, .qconfig = qemb_qconfig_8bit(), .seed = 3},
+        {.num_embeddings = FEW, .embedding_dim = D, .qconfig = qemb_qconfig_8bit(), .seed = 4},
+        {.num_embeddings = ROWS, .embedding_dim = D, .qconfig = qemb_qconfig_8bit(), .seed = 5},
+        {.num_embeddings = ROWS, .embedding_dim = 1, .qconfig = qemb_qconfig_8bit(), .seed = 6}}; /* its state is longer than its rows */
     ctx->report.max_allocation_bytes = most ? most : held;
-    OK(qemb_embedding_bag_collection_create(ctx, &(qemb_collection_desc){.tables = tables, .num_tables = 3}, &bag));
+    OK(qemb_embedding_bag_collection_create(ctx, &(qemb_collection_desc){.tables = tables, .num_tables = 4}, &bag));
     ctx->report.max_allocation_bytes = most ? most / 3 : held; /* rows of codes are shorter */
     OK(qemb_packed_create(bag, &(qemb_packed_desc){.format = {.layout = layout, .bits = 8}}, &packed));
     ctx->report.max_allocation_bytes = held;
     OK(qemb_batch_create(ctx, &batch));
     OK(qemb_batch_create(ctx, &lookups));
-    OK(qemb_buffer_create(ctx, sizeof(float) * 2 * 3 * D, &out));
-    const qemb_input in = {.indices = ids, .num_indices = 6, .indices_dtype = QEMB_INT64, .columns = 1, .check = QEMB_SKIP};
+    OK(qemb_buffer_create(ctx, sizeof(float) * 2 * COLUMNS, &out));
+    const qemb_input in = {.indices = ids, .num_indices = 8, .indices_dtype = QEMB_INT64, .columns = 1, .check = QEMB_SKIP};
     OK(qemb_batch_set(batch, bag, &in));
     OK(qemb_packed_batch_set(packed, lookups, &in));
     OK(qemb_embedding_bag_forward(bag, batch, out));
-    OK(qemb_buffer_read(out, 0, sizeof(float) * 2 * 3 * D, values));
+    OK(qemb_buffer_read(out, 0, sizeof(float) * 2 * COLUMNS, values));
     OK(qemb_packed_forward(packed, lookups, out, QEMB_FLOAT32));
-    OK(qemb_buffer_read(out, 0, sizeof(float) * 2 * 3 * D, values + 2 * 3 * D));
+    OK(qemb_buffer_read(out, 0, sizeof(float) * 2 * COLUMNS, values + 2 * COLUMNS));
     qemb_packed_destroy(packed);
     qemb_buffer_destroy(out);
     qemb_batch_destroy(lookups);
@@ -314,7 +412,7 @@ Test(core_odd, small_device,
      .description =
          "tables: on a device of small allocations they lie in pieces and give the same bits; beyond eight pieces they are refused") {
     static const qemb_layout layouts[] = {QEMB_LAYOUT_PLANAR, QEMB_LAYOUT_TORCH_ROWWISE};
-    float whole[2 * 2 * 3 * D], pieces[2 * 2 * 3 * D];
+    float whole[2 * 2 * (3 * D + 1)], pieces[2 * 2 * (3 * D + 1)];
     for (size_t k = 0; k < SIZE(layouts); k++) {
         look_up_in_pieces(0, layouts[k], whole);
         look_up_in_pieces(SMALL, layouts[k], pieces);
@@ -412,6 +510,22 @@ Test(core_odd, imports, .description = "packed_import: features and bytes that d
     table.qparams_bytes--;
     REFUSED(qemb_packed_import(t.ctx, &d, &imported), QEMB_ERR_CORRUPT, "qparams_bytes=");
     table.qparams_bytes++;
+    const qemb_packed_table vast = {.num_embeddings = INT64_C(1) << 58, .embedding_dim = 8, .format = {.bits = 8}};
+    REFUSED(qemb_packed_import(t.ctx, &(qemb_packed_import_desc){.tables = &vast, .num_tables = 1}, &imported), QEMB_ERR_OVERFLOW,
+            "63 bits");
+    enum { MANY = 600 };
+    static qemb_packed_table many[MANY]; /* in the caller's memory: what rows there are is compared later */
+    for (int k = 0; k < MANY; k++) {
+        many[k] = vast;
+        many[k].num_embeddings = many[k].num_rows = INT64_C(1) << 54;
+        many[k].rows = rows;
+        many[k].rows_bytes = 16;
+    }
+    const qemb_packed_import_desc crowd = {.tables = many, .num_tables = MANY, .memory = rows, .memory_bytes = sizeof rows};
+    REFUSED(qemb_packed_import(t.ctx, &crowd, &imported), QEMB_ERR_OVERFLOW, "rows of all tables");
+    const qemb_packed_format other = {.layout = QEMB_LAYOUT_FBGEMM}; /* of the table's own width */
+    OK(qemb_packed_convert(packed, &other, 0, &imported));
+    qemb_packed_destroy(imported);
     table.has_padding_idx = true;
     table.padding_idx = -1;
     OK(qemb_packed_import(t.ctx, &d, &imported));

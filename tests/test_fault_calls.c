@@ -90,10 +90,13 @@ static void bend_engine(qemb_context *ctx, qemb_status opened) {
     QEMB__OPERATIONS(X)
 #undef X
     BEND(finish)
-    BEND(buffer_create) BEND(buffer_borrow) BEND(buffer_write) BEND(buffer_read) BEND(buffer_upload) BEND(fence_wait) BEND(buffer_copy)
-        BEND(prepare) BEND(row_update_prepare) BEND(packed_prepare)
+    BEND(buffer_create)
+    BEND(buffer_borrow)
+    BEND(buffer_write)
+    BEND(buffer_read)
+    BEND(buffer_upload) BEND(fence_wait) BEND(buffer_copy) BEND(prepare) BEND(row_update_prepare) BEND(packed_prepare)
 #undef BEND
-            ctx->ops = &e->ops;
+        ctx->ops = &e->ops;
 }
 
 #define depth control.depth
@@ -317,6 +320,101 @@ static qemb_status convert(void) {
     qemb_embedding_bag_destroy(bag);
     qemb_context_destroy(ctx);
     return st;
+}
+
+/* What the walk leaves out: the modes, switches and forms of rows that only some modules have. */
+typedef struct odd_things {
+    qemb_context *ctx;
+    qemb_embedding_bag *bag, *qat;
+    qemb_embedding *embedding, *plain;
+    qemb_batch *batch;
+    qemb_buffer *buffer;
+    qemb_optimizer *optimizer;
+    qemb_packed *pruned, *given;
+} odd_things;
+
+#define THEN(call) st = st == QEMB_OK ? (call) : st
+
+static qemb_status make_oddly(odd_things *o, qemb_mode mode, qemb_qconfig qconfig) {
+    const bool clips = mode == QEMB_MODE_SUM;
+    const qemb_table_desc tables[] = {
+        {.num_embeddings = 5, .embedding_dim = 3, .qconfig = qconfig, .has_max_norm = clips, .max_norm = clips ? 1.0f : 0.0f},
+        {.num_embeddings = 5, .embedding_dim = 3, .qconfig = qconfig}};
+    const qemb_collection_desc both = {.tables = tables, .num_tables = 2, .options = {.mode = mode}};
+    const qemb_embedding_desc single = {.num_embeddings = 5, .embedding_dim = 3, .qconfig = qconfig};
+    const qemb_optimizer_desc adagrad = {.kind = QEMB_ADAGRAD, .initial_accumulator_value = 0.5, .clip = QEMB_CLIP_NORM, .clip_limit = 1.0};
+    qemb_status st = qemb_context_create("reference", &o->ctx);
+    THEN(qemb_embedding_bag_collection_create(o->ctx, &both, &o->bag));
+    THEN(qemb_embedding_create(o->ctx, &single, &o->embedding));
+    THEN(qemb_embedding_to_float(o->embedding, &o->plain));
+    THEN(qemb_embedding_bag_from_float(qemb_embedding_as_bag(o->plain), &qconfig, &o->qat));
+    THEN(qemb_optimizer_create(o->ctx, o->bag, &adagrad, &o->optimizer));
+    THEN(qemb_embedding_bag_set_schedule(o->bag, QEMB_ALL_TABLES, 2, 1));
+    THEN(qemb_batch_create(o->ctx, &o->batch));
+    THEN(qemb_buffer_create(o->ctx, 512, &o->buffer));
+    return st;
+}
+
+static qemb_status use_oddly(odd_things *o) {
+    static const int32_t map[5] = {0, -1, 1, 2, -1};
+    static const float ranges[10] = {-1, 1, -1, 1, -1, 1, -1, 1, -1, 1};
+    static const int64_t ids[] = {1, 2, 3, 4};
+    const qemb_input input = {.indices = ids, .num_indices = 4, .indices_dtype = QEMB_INT64, .columns = 1};
+    const qemb_packed_desc some = {.format = {.layout = QEMB_LAYOUT_PLANAR, .bits = 4}, .row_map = (const int32_t *[]){map, NULL}};
+    const qemb_packed_desc wanted = {.format = {.bits = 8}, .method = QEMB_PACK_GIVEN, .ranges = (const float *[]){ranges, ranges}};
+    qemb_prepare_desc dry = {
+        .bags = 3, .lookups = 7, .optimizer = o->optimizer, .calls = QEMB_PREPARE_BACKWARD | QEMB_PREPARE_ROWS | QEMB_PREPARE_SORT};
+    qemb_counters counters;
+    double gbps = 0.0;
+    qemb_status st = qemb_batch_set(o->batch, o->bag, &input);
+    for (int step = 0; step < 3; step++) { /* over both switches */
+        THEN(qemb_embedding_bag_forward(o->bag, o->batch, o->buffer));
+    }
+    THEN(qemb_embedding_bag_prepare(o->bag, &dry));
+    dry.bags = 7; /* more winners */
+    THEN(qemb_embedding_bag_prepare(o->bag, &dry));
+    THEN(qemb_batch_set_device(o->batch, o->bag, &(qemb_device_input){.indices_dtype = QEMB_INT64, .columns = 1}));
+    THEN(qemb_context_finish(o->ctx));
+    THEN(qemb_batch_set(o->batch, o->bag, &input));
+    THEN(qemb_packed_create(o->bag, &some, &o->pruned));
+    THEN(qemb_packed_create(o->bag, &wanted, &o->given));
+    THEN(qemb_context_copy_bandwidth(o->ctx, 4096, &gbps));
+    THEN(qemb_context_counters(o->ctx, &counters));
+    return st;
+}
+#undef THEN
+
+static qemb_status train_oddly(qemb_mode mode, qemb_observer observer) {
+    odd_things o = {0};
+    qemb_qconfig qconfig = qemb_qconfig_8bit();
+    qconfig.observer = observer;
+    qemb_status st = make_oddly(&o, mode, qconfig);
+    st = st == QEMB_OK ? use_oddly(&o) : st;
+    qemb_packed_destroy(o.pruned);
+    qemb_packed_destroy(o.given);
+    qemb_optimizer_destroy(o.optimizer);
+    qemb_buffer_destroy(o.buffer);
+    qemb_batch_destroy(o.batch);
+    qemb_embedding_bag_destroy(o.qat);
+    qemb_embedding_destroy(o.plain);
+    qemb_embedding_destroy(o.embedding);
+    qemb_embedding_bag_destroy(o.bag);
+    qemb_context_destroy(o.ctx);
+    return st;
+}
+
+static qemb_status train_by_sums(void) {
+    return train_oddly(QEMB_MODE_SUM, QEMB_OBSERVER_MEMORYLESS);
+}
+
+static qemb_status train_by_maxima(void) {
+    return train_oddly(QEMB_MODE_MAX, QEMB_OBSERVER_MIN_MAX);
+}
+
+Test(fault_calls, training,
+     .description = "fault_calls: any call inside fails in modes, switches and forms of rows that the walk leaves out: NOMEM") {
+    fail_everywhere("sums", train_by_sums, 100);
+    fail_everywhere("maxima", train_by_maxima, 100);
 }
 
 Test(fault_calls, files,

@@ -97,12 +97,10 @@ static qemb_status reserve_winners(qemb_embedding_bag *bag, const dry_batch *d) 
     qemb_buffer *larger = NULL;
     const int64_t bags = bag->pooled ? d->view.shape.bags : d->view.shape.lookups;
     qemb_status st = QEMB_OK;
-    int64_t words = 0;
     if (bag->tables->mode != Q_MODE_MAX) {
         return QEMB_OK;
     }
-    REQUIRE(qemb__mul_i64(bags, bag->tables->output_dim, &words) && words <= INT64_MAX / 8, QEMB_ERR_OVERFLOW,
-            "embedding_bag_prepare: %lld output rows of %lld do not fit in 63 bits", (long long)bags, (long long)bag->tables->output_dim);
+    const int64_t words = bags * bag->tables->output_dim; /* below 2^31 bags of all features times 2^20 columns */
     if (bag->winners && bag->winners->bytes >= (size_t)words * sizeof(q_i32)) {
         return QEMB_OK;
     }

@@ -16,7 +16,7 @@ static void remember(qemb_embedding_bag *bag) {
 void qemb__bag_undo_schedule(qemb_embedding_bag *bag) {
     for (int32_t t = 0; bag->schedule && t < bag->tables->num_tables; t++) {
         q_table *table = &bag->tables->table[t];
-        if (table->flags != bag->schedule[t].flags || table->observed != bag->schedule[t].observed) {
+        if (table->flags != bag->schedule[t].flags) { /* what was observed changes with them alone */
             table->flags = bag->schedule[t].flags;
             table->observed = bag->schedule[t].observed;
             bag->tables->stale = true;

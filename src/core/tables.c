@@ -29,8 +29,8 @@ qemb_status qemb__check_table_words(const qemb__table_words *w, const char *call
     REQUIRE(w->has_max_norm || w->max_norm == 0.0f, QEMB_ERR_ARG, "%s: max_norm=%g without has_max_norm", call, (double)w->max_norm);
     REQUIRE(!w->has_max_norm || (w->max_norm >= 0.0f && isfinite(w->max_norm)), QEMB_ERR_RANGE,
             "%s: max_norm=%g, want a finite number >= 0", call, (double)w->max_norm);
-    REQUIRE(w->norm_type >= 0.0f && !(signbit(w->norm_type) && w->norm_type == 0.0f), QEMB_ERR_RANGE,
-            "%s: norm_type=%g, want > 0 (0 means 2)", call, (double)w->norm_type);
+    REQUIRE(w->norm_type >= 0.0f && !signbit(w->norm_type), QEMB_ERR_RANGE, "%s: norm_type=%g, want > 0 (0 means 2)", call,
+            (double)w->norm_type);
 done:
     return st;
 }

@@ -121,14 +121,10 @@ static qemb_status scan_escape(qemb__scan *scan, unsigned char out[4], size_t *b
     return QEMB_OK;
 }
 
-/* Length of the UTF-8 sequence at `at`, 0 if it is not one (overlong forms, surrogates and codes past 10FFFF included). */
+/* Length of the UTF-8 sequence at `at`, which is not ASCII; 0 if it is not one (overlong forms, surrogates and codes past 10FFFF included). */
 static size_t utf8_sequence(const qemb__scan *scan, size_t at) {
     const unsigned char *s = (const unsigned char *)scan->text + at; /* the NUL behind the text ends every loop below */
-    size_t length = s[0] < 0x80                   ? 1
-                    : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
-                    : s[0] >= 0xE0 && s[0] < 0xF0 ? 3
-                    : s[0] >= 0xF0 && s[0] < 0xF5 ? 4
-                                                  : 0;
+    size_t length = s[0] >= 0xC2 && s[0] < 0xE0 ? 2 : s[0] >= 0xE0 && s[0] < 0xF0 ? 3 : s[0] >= 0xF0 && s[0] < 0xF5 ? 4 : 0;
     for (size_t i = 1; i < length; ++i) {
         if ((s[i] & 0xC0) != 0x80) {
             return 0;
