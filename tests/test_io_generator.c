@@ -248,6 +248,21 @@ Test(io_generator, wrong_requests_are_refused) {
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; ++i) {
         cr_expect_eq(qemb_click_generator_create(&wrong[i], &generator), QEMB_ERR_RANGE, "%zu", i);
     }
+    for (int f = 0; f < F; ++f) {
+        sizes[f] = 10;
+    }
+    const qemb_click_generator_desc last[] = {/* the last good ones */
+                                              {.scale = 1, .num_embeddings = sizes},
+                                              {.alpha = 4, .num_embeddings = sizes},
+                                              {.signal = 10, .num_embeddings = sizes},
+                                              {.factor_dim = 8, .num_embeddings = sizes},
+                                              {.counts = QEMB_CLICK_RAW, .num_embeddings = sizes}};
+    for (size_t i = 0; i < sizeof last / sizeof *last; ++i) {
+        cr_assert_eq(qemb_click_generator_create(&last[i], &generator), QEMB_OK, "%zu: %s", i, qemb_last_error());
+        qemb_click_generator_destroy(generator);
+    }
+    const qemb_click_counts behind = (qemb_click_counts)(QEMB_CLICK_RAW + 1);
+    cr_expect_eq(qemb_click_generator_create(&(qemb_click_generator_desc){.counts = behind}, &generator), QEMB_ERR_ARG);
     cr_expect_eq(qemb_click_generator_create(&(qemb_click_generator_desc){.counts = (qemb_click_counts)7}, &generator), QEMB_ERR_ARG);
     cr_expect_eq(qemb_click_generator_create(NULL, &generator), QEMB_ERR_ARG);
     generator = create(&(qemb_click_generator_desc){.scale = 0.001});

@@ -90,6 +90,75 @@ Test(io_safetensors, a_whole_file_is_read_as_written) {
     qemb_safetensors_close(file);
 }
 
+/* UTF-8 at the ends of its ranges: what is read and what may be written are the same. */
+Test(io_safetensors, utf8_is_taken_to_the_ends_of_its_ranges_and_no_further) {
+    static const struct {
+        const char *bytes;
+        bool good;
+    } cases[] = {{"\x7E", true},
+                 {"\x80", false},
+                 {"\xC1\xBF", false},
+                 {"\xC2\x80", true},
+                 {"\xC2\x7F", false},
+                 {"\xC2\xC0", false},
+                 {"\xDF\xBF", true},
+                 {"\xE0\x9F\xBF", false},
+                 {"\xE0\xA0\x80", true},
+                 {"\xE1\x80\x80", true},
+                 {"\xE1\x80\x7F", false},
+                 {"\xED\x9F\xBF", true},
+                 {"\xED\xA0\x80", false},
+                 {"\xEE\x80\x80", true},
+                 {"\xEF\xBF\xBF", true},
+                 {"\xF0\x8F\xBF\xBF", false},
+                 {"\xF0\x90\x80\x80", true},
+                 {"\xF1\x80\x80\xC0", false},
+                 {"\xF4\x8F\xBF\xBF", true},
+                 {"\xF4\x90\x80\x80", false},
+                 {"\xF5\x80\x80\x80", false},
+                 {"\xFF", false}};
+    static const struct {
+        const char *escape, *bytes;
+    } escapes[] = {{"\\u007f", "\x7F"},
+                   {"\\u0080", "\xC2\x80"},
+                   {"\\u07fF", "\xDF\xBF"},
+                   {"\\u0800", "\xE0\xA0\x80"},
+                   {"\\uaFfA", "\xEA\xBF\xBA"},
+                   {"\\ud7ff", "\xED\x9F\xBF"},
+                   {"\\uE000", "\xEE\x80\x80"},
+                   {"\\uffff", "\xEF\xBF\xBF"},
+                   {"\\ud800\\udc00", "\xF0\x90\x80\x80"},
+                   {"\\uDBFF\\uDFFF", "\xF4\x8F\xBF\xBF"},
+                   {"\\u00g0", NULL},
+                   {"\\u00G0", NULL},
+                   {"\\u00`0", NULL},
+                   {"\\u00@0", NULL},
+                   {"\\u00/0", NULL},
+                   {"\\u00:0", NULL},
+                   {"\\udc00", NULL},
+                   {"\\ud800", NULL},
+                   {"\\ud800\\ud800", NULL}};
+    qemb_safetensors *file = NULL;
+    char header[200];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+        const qemb_metadata text = {cases[i].bytes, cases[i].bytes};
+        (void)snprintf(header, sizeof header, "{\"__metadata__\":{\"%s\":\"%s\"}}", cases[i].bytes, cases[i].bytes);
+        cr_expect_eq(open_status(make(header, 0)), cases[i].good ? QEMB_OK : QEMB_ERR_CORRUPT, "read %zu: %s", i, qemb_last_error());
+        cr_expect_eq(qemb_safetensors_save(support_path("texts"), NULL, NULL, 0, &text, 1) == QEMB_OK, cases[i].good, "written %zu: %s", i,
+                     qemb_last_error());
+    }
+    for (size_t i = 0; i < sizeof escapes / sizeof *escapes; ++i) {
+        (void)snprintf(header, sizeof header, "{\"__metadata__\":{\"k\":\"%s\"}}", escapes[i].escape);
+        const qemb_status st = qemb_safetensors_open(make(header, 0), &file);
+        cr_expect_eq(st, escapes[i].bytes ? QEMB_OK : QEMB_ERR_CORRUPT, "%s: %s", escapes[i].escape, qemb_last_error());
+        if (st == QEMB_OK && escapes[i].bytes) {
+            cr_expect_str_eq(qemb_safetensors_metadata(file, "k"), escapes[i].bytes, "%s", escapes[i].escape);
+        }
+        qemb_safetensors_close(file);
+        file = NULL;
+    }
+}
+
 Test(io_safetensors, escapes_and_utf8_in_names_are_decoded) {
     const char *path =
         make("{\"__metadata__\":{\"k\\u00e9\\n\":\"\\ud83d\\ude00 \\\"q\\\\ \\/\xC3\xA9\"}," T("a\\u0062\\t", "U8", "1", 0, 1) "}", 1);

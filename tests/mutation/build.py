@@ -17,7 +17,7 @@ import points
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 # Programs of their own that start others a hundred times, or whose library is a second one.
-LEFT_OUT = re.compile(r"test_(cli|dlrm|program|commands|peak)")
+LEFT_OUT = re.compile(r"test_(cli|dlrm|program|peak)")
 ERROR = re.compile(r"^(.*?):(\d+):(\d+): (?:fatal )?error: (.*)$", re.M)
 NOTE = re.compile(r"^(.*?):(\d+):(\d+): note: (jump bypasses.*)$", re.M)
 
