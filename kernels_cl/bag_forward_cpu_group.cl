@@ -11,11 +11,17 @@
  * Knobs    ROWS of a group, a multiple of 4; 0: this file is not used; AHEAD */
 #if GROUPED && (WIDTHS >> 3)
 #define CHUNK 64
+#define OF1(M) M(0)
+#define OF2(M) OF1(M) M(1)
+#define OF3(M) OF2(M) M(2)
+#define OF4(M) OF3(M) M(3)
 
 typedef struct group {
     __global const float *row[ROWS];
+#if USES & USES_STATE
     long id[ROWS];
-    float scale[ROWS], zero[ROWS], inverse[ROWS];
+#endif
+    float scale[ROWS], zero[ROWS], minus[ROWS], inverse[ROWS];
 #if WEIGHTED
     float weight[ROWS];
 #endif
@@ -40,8 +46,12 @@ typedef struct span {
 /* For four rows from position p on, what prefetch_columns leaves out. */
 static inline void prefetch_halves(const bag_view v, __global const q_table *t, const long p, const int dim) {
 #if PREFETCH
+    if (p + 4 > v.lookups) {
+        return;
+    }
+#pragma unroll
     for (int j = 0; j < 4; j++) {
-        __global const float *w = row_of(v, t, row_ahead(v, t, p + j));
+        __global const float *w = prefetch_row_of(v, t, p + j, 0);
         for (int c = 0; c + 32 < dim; c += CHUNK) {
             PREFETCH_LINE(w + c);
             PREFETCH_LINE(w + c + 16);
@@ -50,25 +60,30 @@ static inline void prefetch_halves(const bag_view v, __global const q_table *t, 
 #endif
 }
 
-/* Qparams of rows r to r + 3; what is true of all four. Rows from position `ahead` on are prefetched. */
-static inline int group_qparams(group *g, const bag_view v, __global const q_table *t, const int r, const int dim, const int blocks, const long ahead) {
-    float16 low0 = vload16(0, g->row[r]), low1 = vload16(0, g->row[r + 1]);
-    float16 low2 = vload16(0, g->row[r + 2]), low3 = vload16(0, g->row[r + 3]);
-    float16 high0 = low0, high1 = low1, high2 = low2, high3 = low3;
+/* Qparams of rows r to r + 3, as quad_qparams. Rows from position `ahead` on are prefetched. There are two blocks at least. */
+static inline float4 group_qparams(group *g, const bag_view v, __global const q_table *t, const int r, const int dim, const int blocks, const long ahead) {
+#define G_BEGIN(j)                                                                              \
+    __global const float *w##j = g->row[r + j];                                                 \
+    const float16 a##j = vload16(0, w##j), b##j = vload16(0, w##j + 16);                        \
+    float16 low##j = vmin16(a##j, b##j), high##j = vmax16(a##j, b##j);
+#define G_EXTEND(j)                                                                             \
+    {                                                                                           \
+        const float16 x = vload16(0, w##j + c);                                                 \
+        low##j = vmin16(x, low##j), high##j = vmax16(x, high##j);                               \
+    }
+    OF4(G_BEGIN)
     prefetch_halves(v, t, ahead, dim);
-    for (int k = 1; k < blocks; k++) {
+    for (int k = 2; k < blocks; k++) {
         const int c = 16 * k + 16 <= dim ? 16 * k : dim - 16;
-        const float16 x0 = vload16(0, g->row[r] + c), x1 = vload16(0, g->row[r + 1] + c);
-        const float16 x2 = vload16(0, g->row[r + 2] + c), x3 = vload16(0, g->row[r + 3] + c);
-        low0 = vmin16(x0, low0), low1 = vmin16(x1, low1), low2 = vmin16(x2, low2), low3 = vmin16(x3, low3);
-        high0 = vmax16(x0, high0), high1 = vmax16(x1, high1), high2 = vmax16(x2, high2), high3 = vmax16(x3, high3);
+        OF4(G_EXTEND)
     }
-    long rows[4];
-    for (int j = 0; j < 4; j++) {
-        rows[j] = g->id[r + j];
-    }
+#if USES & USES_STATE
+    const long rows[4] = {g->id[r], g->id[r + 1], g->id[r + 2], g->id[r + 3]};
+#else
+    const long *rows = 0;
+#endif
     return quad_qparams(v, t, rows, least4(low0, low1, low2, low3), greatest4(high0, high1, high2, high3), g->scale + r, g->zero + r,
-                        g->inverse + r);
+                        g->minus + r, g->inverse + r);
 }
 
 /* Lines of the columns from c on that the second pass prefetches, of `wide` blocks: the first pass has the first two of four. Prefetches have to
@@ -76,29 +91,20 @@ static inline int group_qparams(group *g, const bag_view v, __global const q_tab
  * 1.62 against 1.42 times the float forward). */
 static inline void prefetch_columns(const bag_view v, __global const q_table *t, const long p, const int c, const int wide) {
 #if PREFETCH
-    const long ahead = row_ahead(v, t, p);
-    __global const float *w = row_of(v, t, ahead) + c;
+    __global const float *w = prefetch_row_of(v, t, p, c == 0) + c;
+#pragma unroll
     for (int k = wide > 2 ? 2 : 0; k < wide; k++) {
         PREFETCH_LINE(w + 16 * k);
     }
-#if USES & USES_STATE
-    if (c == 0 && (t->flags & Q_HAS_STATE)) {
-        PREFETCH_LINE(state_of(v, t, ahead));
-    }
-#endif
 #endif
 }
 
-#define OF1(M) M(0)
-#define OF2(M) OF1(M) M(1)
-#define OF3(M) OF2(M) M(2)
-#define OF4(M) OF3(M) M(3)
 #define G_COLUMN(k)                                             \
     const int last##k = c + 16 * (k) + 16 >= s.dim;             \
     const int at##k = last##k ? s.dim - 16 : c + 16 * (k);
 #define G_ACC(k) float16 acc##k = !s.begun ? (float16)(0.0f) : last##k ? s.tail : vload16(0, out + at##k);
 #define G_BEST(k) int16 best##k = !s.begun ? (int16)(-1) : last##k ? s.tail_winner : vload16(0, winner + at##k);
-#define G_EXACT(k) float16 x##k = q_fake_quant_exact(vload16(0, w + at##k), q, ARITHMETIC(t));
+#define G_EXACT(k) float16 x##k = q_fake_quant_exact_by(vload16(0, w + at##k), q, g->minus[i], ARITHMETIC(t));
 #define G_CLAMPED(k) float16 x##k = q_fake_quant(vload16(0, w + at##k), q, t->qmin, t->qmax, ARITHMETIC(t));
 #if MODE == Q_MODE_MAX
 #define G_ADD(k)                                                                                                  \
@@ -155,27 +161,45 @@ COLUMNS(2)
 COLUMNS(3)
 COLUMNS(4)
 
+INLINED void take_row(group *g, const int n, const bag_view v, __global const q_table *t, const long p, const long row) {
+    g->row[n] = row_of(v, t, row);
+#if USES & USES_STATE
+    g->id[n] = row;
+#endif
+#if WEIGHTED
+    g->weight[n] = v.weights[p];
+#endif
+#if MODE == Q_MODE_MAX
+    g->position[n] = (int)p;
+#endif
+}
+
 /* The next rows of the bag that count, from position p on; the position behind them. Rows are filled up to a multiple of 4. */
 static inline long group_fill(group *g, span *s, const bag_view v, __global const q_table *t, long p, const long end) {
     int n = 0;
+    while (p + 4 <= end && n + 4 <= ROWS) { /* four at a time, unless one does not count */
+        const long row0 = v.indices[p], row1 = v.indices[p + 1], row2 = v.indices[p + 2], row3 = v.indices[p + 3];
+        if (!(counts_too(v, row0) & counts_too(v, row1) & counts_too(v, row2) & counts_too(v, row3))) {
+            break;
+        }
+        take_row(g, n, v, t, p, row0), take_row(g, n + 1, v, t, p + 1, row1);
+        take_row(g, n + 2, v, t, p + 2, row2), take_row(g, n + 3, v, t, p + 3, row3);
+        n += 4;
+        p += 4;
+    }
     for (; p < end && n < ROWS; p++) {
         const long row = v.indices[p];
         if (!counts(v, row)) {
             continue;
         }
-        g->row[n] = row_of(v, t, row);
-        g->id[n] = row;
-#if WEIGHTED
-        g->weight[n] = v.weights[p];
-#endif
-#if MODE == Q_MODE_MAX
-        g->position[n] = (int)p;
-#endif
+        take_row(g, n, v, t, p, row);
         n++;
     }
     for (int i = n; i & 3; i++) {
         g->row[i] = g->row[0];
+#if USES & USES_STATE
         g->id[i] = g->id[0];
+#endif
     }
     s->n = n;
     return p;
@@ -200,13 +224,14 @@ static inline int grouped(const bag_view v, __global const q_table *t, const lon
         }
         p = group_fill(&g, &s, v, t, p, end);
         count += s.n;
-        int all_of = (t->qmin == 0.0f ? GROUP_EXACT : 0) | GROUP_FINITE;
+        float4 far = (float4)(0.0f);
         for (int r = 0; r < s.n; r += 4) {
-            all_of &= group_qparams(&g, v, t, r, s.dim, blocks, p + AHEAD / 2 + r);
+            far = far + group_qparams(&g, v, t, r, s.dim, blocks, p + AHEAD / 2 + r);
         }
+        const int all_of = quad_flags(far, t->qmin == 0.0f ? GROUP_EXACT : 0);
         s.exact = all_of & GROUP_EXACT;
         fine &= all_of / GROUP_FINITE;
-        s.ahead = p + AHEAD / 2;
+        s.ahead = p + AHEAD / 2 + s.n <= v.lookups ? p + AHEAD / 2 : p - s.n; /* at the end of the batch: rows that are here */
         s.divisor = MODE == Q_MODE_MEAN && p >= end ? (float)count : 0.0f;
         int c = 0;
         for (int k = 0; k + 4 <= blocks; k += 4, c += CHUNK) {

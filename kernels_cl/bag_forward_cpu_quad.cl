@@ -17,9 +17,13 @@
 #define GROUP_FINITE 2
 #define GROUP_WHOLE  4 /* four lookups that count */
 
-/* Qparams of four rows whose values lie in lo .. hi; what is true of all four. */
-INLINED int quad_qparams(const bag_view v, __global const q_table *t, const long *rows, const float4 least, const float4 greatest,
-                               float *scales, float *zeros, float *inverses) {
+/* Below it the sum of |zero point| of rows says that each is exact (q_is_exact), more than one row at a time. */
+#define QUAD_EXACT 1048576.0f
+
+/* Qparams of four rows whose values lie in lo .. hi; of each |zero point|, QUAD_EXACT or more where it is not exact, NaN where the range is
+ * infinite or NaN. */
+INLINED float4 quad_qparams(const bag_view v, __global const q_table *t, const long *rows, const float4 least, const float4 greatest,
+                            float *scales, float *zeros, float *minuses, float *inverses) {
     const float4 lo = least + (float4)(0.0f);
     const float4 hi = greatest + (float4)(0.0f);
     float4 min_val = lo, max_val = hi;
@@ -33,19 +37,27 @@ INLINED int quad_qparams(const bag_view v, __global const q_table *t, const long
     Q_QPARAMS(float4, min_val, max_val, t->range, t->inverse_range, t->eps, ARITHMETIC(t), scale, zero, inverse);
     vstore4(scale, 0, scales);
     vstore4(zero, 0, zeros);
+    vstore4((float4)(0.0f) - zero, 0, minuses);
     vstore4(inverse, 0, inverses);
-    /* q_is_exact, of four rows */
-    const int4 exact = (lo >= min_val) & (hi <= max_val) & (fabs(zero) < (float4)(1048576.0f));
-    const int4 finite = hi - lo < (float4)(INFINITY);
-    const int4 flags = (exact & GROUP_EXACT) | (finite & GROUP_FINITE);
-    const int2 pair = flags.lo & flags.hi;
-    return pair.s0 & pair.s1 & (t->qmin == 0.0f ? GROUP_EXACT | GROUP_FINITE : GROUP_FINITE);
+    const float4 far = fma(hi - lo, (float4)(0.0f), fabs(zero));
+#if USES & USES_STATE
+    return (lo >= min_val) & (hi <= max_val) ? far : far + (float4)(QUAD_EXACT);
+#else
+    return far;
+#endif
+}
+
+/* What is true of all rows whose numbers from quad_qparams were added up; `exact` GROUP_EXACT if it can be, which wants qmin 0. */
+INLINED int quad_flags(const float4 far, const int exact) {
+    const float2 pair = far.lo + far.hi;
+    const float sum = pair.s0 + pair.s1;
+    return (sum < QUAD_EXACT ? exact : 0) | (sum == sum ? GROUP_FINITE : 0);
 }
 
 /* Two quads: one is observed while the other is pooled. */
 typedef struct quads {
     __global const float *row[8]; /* 0: does not count */
-    float scale[8], zero[8], inverse[8];
+    float scale[8], zero[8], minus[8], inverse[8];
 } quads;
 
 /* The first row from position p on that counts, or -1. */
@@ -63,12 +75,12 @@ INLINED int counts_too(const bag_view v, const long row) {
     return ((ulong)row < (ulong)v.rows) & (row != v.padding_idx);
 }
 
-/* The row of lookup p, where to prefetch; its state is asked for here. An id outside the table makes an address that nobody reads. */
-INLINED __global const float *prefetch_row_of(const bag_view v, __global const q_table *t, const long p) {
+/* The row of lookup p, where to prefetch; `with_state`: its state is asked for here. An id outside the table makes an address that nobody reads. */
+INLINED __global const float *prefetch_row_of(const bag_view v, __global const q_table *t, const long p, const int with_state) {
 #if SLABS == 1
     const ulong ahead = (ulong)(long)v.indices[p];
 #if USES & USES_STATE
-    if (t->flags & Q_HAS_STATE) {
+    if (with_state && (t->flags & Q_HAS_STATE)) {
         PREFETCH_LINE((ulong)v.state + ahead * sizeof(q_state));
     }
 #endif
@@ -76,7 +88,7 @@ INLINED __global const float *prefetch_row_of(const bag_view v, __global const q
 #else
     const long ahead = row_ahead(v, t, p);
 #if USES & USES_STATE
-    if (t->flags & Q_HAS_STATE) {
+    if (with_state && (t->flags & Q_HAS_STATE)) {
         PREFETCH_LINE(state_of(v, t, ahead));
     }
 #endif

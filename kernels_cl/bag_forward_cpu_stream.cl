@@ -22,14 +22,14 @@
 
 /* Observes the rows of positions [p, p + 4) into places at .. at + 3; a position that does not count is given row `held`. */
 INLINED int CAT(observe_quad_, BLOCKS)(quads *g, const int at, const bag_view v, __global const q_table *t, const long p, const long end,
-                                       const long held) {
+                                       const long held, const int exact) {
     const int dim = DIM ? DIM : t->dim;
     __global const float *w[4];
     long rows[4];
     int whole = 0;
     if (p + 4 <= end) {
         rows[0] = v.indices[p], rows[1] = v.indices[p + 1], rows[2] = v.indices[p + 2], rows[3] = v.indices[p + 3];
-        whole = counts_too(v, rows[0]) & counts_too(v, rows[1]) & counts_too(v, rows[2]) & counts_too(v, rows[3]);
+        whole = counts(v, rows[0]) && counts(v, rows[1]) && counts(v, rows[2]) && counts(v, rows[3]);
     }
     if (whole) {
         w[0] = row_of(v, t, rows[0]), w[1] = row_of(v, t, rows[1]), w[2] = row_of(v, t, rows[2]), w[3] = row_of(v, t, rows[3]);
@@ -51,15 +51,15 @@ INLINED int CAT(observe_quad_, BLOCKS)(quads *g, const int at, const bag_view v,
         low0 = vmin16(x0, low0), low1 = vmin16(x1, low1), low2 = vmin16(x2, low2), low3 = vmin16(x3, low3);
         high0 = vmax16(x0, high0), high1 = vmax16(x1, high1), high2 = vmax16(x2, high2), high3 = vmax16(x3, high3);
     }
-    return (whole ? GROUP_WHOLE : 0) | quad_qparams(v, t, rows, least4(low0, low1, low2, low3), greatest4(high0, high1, high2, high3), g->scale + at, g->zero + at,
-                        g->inverse + at);
+    return (whole ? GROUP_WHOLE : 0) | quad_flags(quad_qparams(v, t, rows, least4(low0, low1, low2, low3), greatest4(high0, high1, high2, high3),
+                                                               g->scale + at, g->zero + at, g->minus + at, g->inverse + at), exact);
 }
 
 #define PREFETCH_BLOCK(k) PREFETCH_LINE(next + 16 * (k));
 #define S_EXACT(k)                                                     \
     {                                                                  \
         float16 x##k = LOAD_FROM(w, k);                                \
-        x##k = q_fake_quant_exact(x##k, q, ARITHMETIC(t));             \
+        x##k = q_fake_quant_exact_by(x##k, q, g.minus[at + j], ARITHMETIC(t)); \
         ADD(k)                                                         \
         PREFETCH_BLOCK(k)                                              \
     }
@@ -122,7 +122,7 @@ INLINED int CAT(observe_quad_, BLOCKS)(quads *g, const int at, const bag_view v,
 #define STREAM_ROW(VALUE)                                                                     \
     {                                                                                         \
         __global const float *w = g.row[at + j];                                              \
-        __global const float *next = prefetch_row_of(v, t, ahead + j);                        \
+        __global const float *next = prefetch_row_of(v, t, ahead + j, 1);                        \
         const q_qparams q = {g.scale[at + j], g.zero[at + j], g.inverse[at + j], 1};          \
         S_WEIGHT                                                                              \
         S_PLACE                                                                               \
@@ -150,14 +150,15 @@ INLINED int CAT(stream_, BLOCKS)(const bag_view given, __global const q_table *t
     const long held = first_counting(v, begin, end);
     long bag_end = tile_end(c, 0);
     if (held >= 0) {
+        const int exact = t->qmin == 0.0f ? GROUP_EXACT : 0;
         int at = 0;
-        int flags = CAT(observe_quad_, BLOCKS)(&g, 0, v, t, begin, end, held);
+        int flags = CAT(observe_quad_, BLOCKS)(&g, 0, v, t, begin, end, held, exact);
         for (long p = begin; p < end; p += 4) {
             const int here = flags;
             const int n = end - p < 4 ? (int)(end - p) : 4;
             all &= flags;
             if (p + 4 < end) {
-                flags = CAT(observe_quad_, BLOCKS)(&g, at ^ 4, v, t, p + 4, end, held);
+                flags = CAT(observe_quad_, BLOCKS)(&g, at ^ 4, v, t, p + 4, end, held, exact);
             }
             const long ahead = p + AHEAD + 4 <= v.lookups ? p + AHEAD : p;
             while (p >= bag_end) {

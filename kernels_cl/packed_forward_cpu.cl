@@ -98,7 +98,7 @@ static inline void CAT4(packed_, BITS, _, CHUNKS)(const packed_view v, __global 
         const long slot = q_local(t, row);
         __global const uchar *start = slab + v.codes_at + slot * v.row_bytes;
         __global const uchar *codes = start + first / PER;
-        const q_qparams q = q_load_qparams_as(v.number, v.half_range, slab + v.qparams_at + slot * v.qparams_step);
+        const q_qparams q = load_qparams(v, slab + v.qparams_at + slot * v.qparams_step);
         const float psw = WEIGHTED ? v.weights[p] : 1.0f;
         EACH(LOAD)
 #if SUMS

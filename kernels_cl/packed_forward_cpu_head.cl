@@ -8,6 +8,10 @@
 #endif
 #define SUMS (MODE == Q_MODE_SUM || MODE == Q_MODE_MEAN)
 
+typedef struct __attribute__((packed)) any_uint {
+    uint value;
+} any_uint;
+
 /* One bag's view of the launch and of its table: fields of the table would be read again behind every prefetch, which may change memory for
  * all that the compiler knows. */
 typedef struct packed_view {
@@ -58,6 +62,23 @@ static inline long packed_row(const packed_view v, const long index) {
 #else
     return index;
 #endif
+}
+
+/* Scale and bias at p. Two halves in one load, and in one step unless one is subnormal, zero, infinite or NaN: then as all do. */
+static inline q_qparams load_qparams(const packed_view v, __global const uchar *p) {
+#if NUMBER == Q_NUMBER_FP16
+    const uint both = ((__global const any_uint *)p)->value;
+    const uint exponents = (both & 0x7c007c00u) + 0x04000400u;
+    if ((exponents & 0x7800u) && (exponents & 0x78000000u)) {
+        q_qparams q;
+        q.exact = 0;
+        q.inverse = 0.0f;
+        q.scale = as_float((both & 0x8000u) << 16 | (((both & 0x7fffu) << 13) + 0x38000000u));
+        q.zero = as_float((both & 0x80000000u) | ((both >> 3 & 0x0fffe000u) + 0x38000000u));
+        return q;
+    }
+#endif
+    return q_load_qparams_as(v.number, v.half_range, p);
 }
 
 /* The row of the lookup at position p, which is some lookups ahead. */

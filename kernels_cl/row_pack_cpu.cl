@@ -15,13 +15,18 @@ static inline uint16 codes16(const float16 x, const q_packing k) {
     return as_uint16(q_packing_code(x, k) + (float16)(8388608.0f)) & (uint16)(0xffu); /* code + 2^23 holds the code in its low bits */
 }
 
+/* Bytes at any address in one store, where vstore8 of bytes is eight. */
+typedef struct __attribute__((packed)) any_ulong {
+    ulong value;
+} any_ulong;
+
 /* The 16 codes of a block, PER to a byte. */
 static inline void store_block(const uint16 c, __global uchar *p) {
 #if BITS == 8
     vstore16(convert_uchar16(c), 0, p);
 #elif BITS == 4
     const ulong8 two = as_ulong8(c); /* neighbours share a lane, the first one in its low half: CPU devices are little endian */
-    vstore8(convert_uchar8((two | two >> 28) & (ulong8)(0xffu)), 0, p);
+    ((__global any_ulong *)p)->value = as_ulong(convert_uchar8((two | two >> 28) & (ulong8)(0xffu)));
 #else
     const ulong8 two = as_ulong8(c);
     const ulong4 four = as_ulong4(convert_uint8((two | two >> 30) & (ulong8)(15u)));
@@ -68,6 +73,27 @@ static inline void store_codes(__global const float *w, const int dim, const q_p
     }
 }
 
+/* The ranges of four rows by one transposed reduction, unless one holds a NaN or infinity: then row by row. */
+static inline void ranges_of4(__global const float *w, const int dim, float2 *range) {
+    float16 low0 = (float16)(INFINITY), low1 = low0, low2 = low0, low3 = low0;
+    float16 high0 = -low0, high1 = high0, high2 = high0, high3 = high0;
+    float16 odd = (float16)(0.0f);
+    for (int c = 0; c < dim; c += 16) {
+        __global const float *column = w + (c + 16 <= dim ? c : dim - 16);
+        const float16 x0 = vload16(0, column), x1 = vload16(0, column + dim), x2 = vload16(0, column + 2 * dim), x3 = vload16(0, column + 3 * dim);
+        low0 = vmin16(x0, low0), low1 = vmin16(x1, low1), low2 = vmin16(x2, low2), low3 = vmin16(x3, low3);
+        high0 = vmax16(x0, high0), high1 = vmax16(x1, high1), high2 = vmax16(x2, high2), high3 = vmax16(x3, high3);
+        odd = fma(x0, (float16)(0.0f), fma(x1, (float16)(0.0f), fma(x2, (float16)(0.0f), fma(x3, (float16)(0.0f), odd))));
+    }
+    const float any = any_nan(odd);
+    float lo[4], hi[4];
+    vstore4(least4(low0, low1, low2, low3) + (float4)(0.0f), 0, lo);
+    vstore4(greatest4(high0, high1, high2, high3) + (float4)(0.0f), 0, hi);
+    for (int j = 0; j < 4; j++) {
+        range[j] = any == any ? (float2)(lo[j], hi[j]) : range_of(w + (long)j * dim, dim);
+    }
+}
+
 /* Three passes over ROWS rows: what one row must wait for, its range, then divisions, then codes, goes on for all of them at once. */
 __kernel void row_pack(__global const q_table *sources, __global const q_table *targets, __global const float *slab, __global const q_state *state,
                        __global const float *ranges, __global uchar *packed, volatile __global uint *status, const q_row_pack a) {
@@ -79,10 +105,14 @@ __kernel void row_pack(__global const q_table *sources, __global const q_table *
     __global const float *w = slab + t->base + (a.first + first) * dim;
     float2 range[ROWS];
     q_packing k[ROWS];
-    for (int r = 0; r < rows; r++) {
+    int r = 0;
+    for (; dim >= 16 && r + 4 <= rows; r += 4) {
+        ranges_of4(w + (long)r * dim, dim, range + r);
+    }
+    for (; r < rows; r++) {
         range[r] = range_of(w + (long)r * dim, dim);
     }
-    for (int r = 0; r < rows; r++) {
+    for (r = 0; r < rows; r++) {
         const long i = first + r;
         if (range[r].s0 != range[r].s0) {
             (void)atomic_min(&status[Q_PACK_NONFINITE], (uint)(a.ranges_at + i));
@@ -94,7 +124,7 @@ __kernel void row_pack(__global const q_table *sources, __global const q_table *
             (void)atomic_min(&status[Q_PACK_INFINITE], (uint)(a.ranges_at + i));
         }
     }
-    for (int r = 0; r < rows; r++) {
+    for (r = 0; r < rows; r++) {
         if (range[r].s0 != range[r].s0) {
             continue;
         }

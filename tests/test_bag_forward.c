@@ -113,10 +113,12 @@ Test(bag_forward, many_bags,
     static const struct {
         int64_t D, mode, observer, weighted, padding, L;
         double c;
-    } cases[] = {{16, QEMB_MODE_SUM, QEMB_OBSERVER_MEMORYLESS, 0, 3, 5, 1.0},
-                 {29, QEMB_MODE_MEAN, QEMB_OBSERVER_MOVING_AVERAGE, 0, 2, 1, 0.25},
-                 {7, QEMB_MODE_MAX, QEMB_OBSERVER_MIN_MAX, 0, -1, 3, 1.0},
-                 {17, QEMB_MODE_SUM, QEMB_OBSERVER_MEMORYLESS, 1, -1, 7, 1.0}};
+        bool floats;
+    } cases[] = {{16, QEMB_MODE_MEAN, QEMB_OBSERVER_MEMORYLESS, 0, 3, 5, 1.0, true},
+                 {16, QEMB_MODE_SUM, QEMB_OBSERVER_MEMORYLESS, 0, 3, 5, 1.0, false},
+                 {29, QEMB_MODE_MEAN, QEMB_OBSERVER_MOVING_AVERAGE, 0, 2, 1, 0.25, false},
+                 {7, QEMB_MODE_MAX, QEMB_OBSERVER_MIN_MAX, 0, -1, 3, 1.0, false},
+                 {17, QEMB_MODE_SUM, QEMB_OBSERVER_MEMORYLESS, 1, -1, 7, 1.0, false}};
     bag_pocl_devices();
     for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
         const size_t k = i / 2;
@@ -133,6 +135,7 @@ Test(bag_forward, many_bags,
         op.padding = cases[k].padding;
         op.L = cases[k].L;
         op.c = cases[k].c;
+        op.fake_quant = !cases[k].floats;
         bag_check(&op, 1 << BAG_PTHREAD, 0.0);
     }
 }

@@ -237,13 +237,13 @@ static inline QV q_dequant_cpu(const QV q, const float zero, const float scale) 
     return Q_FMA(h, s, l * s);
 }
 
-/* The same value for integer q and |z| < 2^24: then q is a multiple of ulp(z), and the short difference is exact too. */
-static inline QV q_dequant_cpu_exact(const QV q, const float zero, const float scale) {
+/* The same value for integer q and |z| < 2^24: then q is a multiple of ulp(z), and the short difference is exact too. minus: 0 - z. */
+static inline QV q_dequant_cpu_exact(const QV q, const float zero, const float minus, const float scale) {
     const QV z = Q_SPLAT(zero);
     const QV s = Q_SPLAT(scale);
     const QV h = q - z;
     const QV b = h - q;
-    const QV l = (Q_SPLAT(0.0f) - z) - b; /* the rounding error of h; +0, never -0, where there is none */
+    const QV l = Q_SPLAT(minus) - b; /* the rounding error of h; +0, never -0, where there is none */
     return Q_FMA(h, s, l * s);
 }
 
@@ -274,11 +274,16 @@ static inline QV q_fake_quant(const QV x, const q_qparams p, const float qmin, c
 #define Q_ROUND_CPU(t) q_round(t)
 #endif
 
-/* The same bits where p.exact, in 7 operations instead of 15. The reference engine never takes it: it checks the claim. */
-static inline QV q_fake_quant_exact(const QV x, const q_qparams p, const q_i32 arithmetic) {
+/* The same bits where p.exact, in 7 operations instead of 15; minus: 0 - p.zero, which four rows make at once. The reference engine never
+ * takes it: it checks the claim. */
+static inline QV q_fake_quant_exact_by(const QV x, const q_qparams p, const float minus, const q_i32 arithmetic) {
     const QV t = Q_FMA(x, Q_SPLAT(p.inverse), Q_SPLAT(p.zero));
     const QV q = arithmetic == Q_TORCH_CPU ? Q_ROUND_CPU(t) : q_round(t);
-    return arithmetic == Q_TORCH_CPU ? q_dequant_cpu_exact(q, p.zero, p.scale) : (q - Q_SPLAT(p.zero)) * Q_SPLAT(p.scale);
+    return arithmetic == Q_TORCH_CPU ? q_dequant_cpu_exact(q, p.zero, minus, p.scale) : (q - Q_SPLAT(p.zero)) * Q_SPLAT(p.scale);
+}
+
+static inline QV q_fake_quant_exact(const QV x, const q_qparams p, const q_i32 arithmetic) {
+    return q_fake_quant_exact_by(x, p, 0.0f - p.zero, arithmetic);
 }
 
 /* 1 where the element was inside the code range before clamping (its gradient passes), else 0. */

@@ -8,10 +8,10 @@
 #include "opencl/opencl.h"
 
 enum { WIDE_BLOCKS = 17, MAX_PIECES = 4 * (WIDE_BLOCKS + 1) + 5, MAX_LANES = 32, MAX_CHUNKS = 8 };
-enum { TILE_LOOKUPS = 64, TILES_A_THREAD = 256, MAX_TILE = 64, STREAM_COLUMNS = 32 };
+enum { TILE_LOOKUPS = 64, TILES_A_THREAD = 256, MAX_TILE = 64, STREAM_COLUMNS = 32, PAIRS_TILE = 4, PAIRS_COLUMNS = 16 };
 /* Lookups from which on staging a table is thought of; how often each row is looked up for it to pay, and each of a wide table, which soon fills a
  * core's cache. */
-enum { STAGED_LOOKUPS = 16384, STAGED_TIMES = 4, STAGED_TIMES_WIDE = 6, STAGED_WIDE = 64 };
+enum { STAGED_LOOKUPS = 16384, STAGED_TIMES = 4, STAGED_TIMES_WIDE = 6, STAGED_WIDE = 32 };
 
 /* Blocks of 16 that a row takes in the CPU family: 0 below 16 columns, 17 above 256. */
 static int blocks_of(int32_t dim) {
@@ -142,8 +142,11 @@ static q_i32 tile_of(const qemb__cl *cl, const qemb__tables *s, const qemb__pick
     const int64_t enough = (int64_t)TILE_LOOKUPS * bags / (b->shape.lookups + 1);
     const int64_t shared = bags / ((int64_t)TILES_A_THREAD * cl->compute_units);
     const int64_t tile = enough < shared ? enough : shared;
-    const bool stream = pick->variant->is_cpu && pick->knob[QEMB__KNOB_ROWS] > 0 && s->max_dim <= STREAM_COLUMNS;
-    return (q_i32)(!stream || tile < 1 ? 1 : tile > MAX_TILE ? MAX_TILE : tile);
+    const bool cpu = pick->variant->is_cpu;
+    const bool stream = cpu && pick->knob[QEMB__KNOB_ROWS] > 0 && s->max_dim <= STREAM_COLUMNS;
+    const bool floats = pick->knob[QEMB__KNOB_STAGED] || s->uses == QEMB__USES_FLOAT;
+    const bool pairs = cpu && floats && s->max_dim == PAIRS_COLUMNS && shared > 1; /* bag_forward_cpu_main.cl takes two bags at a time */
+    return (q_i32)(pairs ? PAIRS_TILE : !stream || tile < 1 ? 1 : tile > MAX_TILE ? MAX_TILE : tile);
 }
 
 /* The table's rows as this forward has them, into cl->staged. */
@@ -199,7 +202,7 @@ qemb_status qemb__cl_bag_forward(qemb_context *ctx, const qemb__bag_forward_args
         /* long bags first, and how many bags an item takes */
         const q_i32 tile = tile_of(cl, s, pick, b, group->num_features);
         const int64_t items = qemb__cl_deal(cl, b, group->num_features, tile, &a.deal);
-        const int local = tile > 1 ? 1 : pick->knob[QEMB__KNOB_LOCAL];
+        const int local = tile > PAIRS_TILE ? 1 : pick->knob[QEMB__KNOB_LOCAL] / tile;
         qemb__cl_arg(&list, sizeof a, &a);
         TRY(cl->is_cpu ? qemb__cl_launch_bags(ctx, kernel, &list, local, &a.deal)
                        : qemb__cl_launch(ctx, kernel, &list, items * shape_gpu(pick, s).lanes, (size_t)local));
