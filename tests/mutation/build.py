@@ -2,17 +2,13 @@
 import concurrent.futures
 import hashlib
 import json
-import os
 import pathlib
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-
-import points
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]

@@ -123,9 +123,9 @@ class Pass:
             known = {k: v for k, v in known.items() if v[0] != "survived"}
         self.results = [(m, *known[m.name, digest_of(m.path)]) for m in chosen if (m.name, digest_of(m.path)) in known]
         self.left = [m for m in chosen if (m.name, digest_of(m.path)) not in known]
-        self.count, self.lock, self.began = len(self.left), threading.Lock(), time.monotonic()
+        self.lock, self.began = threading.Lock(), time.monotonic()
         if self.results:
-            print(f"{len(self.results)} verdicts are known, {self.count} mutants are left", flush=True)
+            print(f"{len(self.results)} verdicts are known, {len(self.left)} mutants are left", flush=True)
         self.log = open(self.folder / "results.tsv", "a" if args.sample or args.one or args.resume else "w")
 
     def note(self, m, verdict, by):
@@ -144,7 +144,6 @@ class Pass:
 
     def together(self, mutants):
         """Those that can be chosen at run time; returns what is left for the other way."""
-        host = [self.texts[p] for p in self.texts if on_host(p)]
         whole = [points.Text(p, (TOP / p).read_text()) for p in source_files([]) if on_host(p)]
         made = build.Build(self.folder, whole, self.args.jobs)
         programs = [p for p in made.make() if re.fullmatch(self.args.programs, p) and (not self.args.quick or p in judge.HOST)]
@@ -170,7 +169,7 @@ class Pass:
             t.start()
         for t in threads:
             t.join()
-        return [m for m in mutants if m.name not in numbered] if host else mutants
+        return [m for m in mutants if m.name not in numbered]
 
     def one_by_one(self, mutants, talk=False):
         table, pool = alone.test_table(), list(reversed(mutants))
