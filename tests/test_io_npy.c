@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "support_files.h"
 
 TestSuite(io_npy, .init = support_folder_create, .fini = support_folder_remove);
@@ -151,4 +152,20 @@ Test(io_npy, a_file_cut_at_any_byte_is_refused) {
         cr_expect_eq(open_status(support_write("cut.npy", bytes, cut)), QEMB_ERR_CORRUPT, "cut at %zu", cut);
     }
     free(bytes);
+}
+
+Test(io_npy, a_file_that_ends_early_is_named_with_the_byte_and_how_many_are_missing) {
+    char target[10] = "---------", want[300];
+    int64_t size = 0;
+    int fd = -1;
+    const char *path = support_write("short", "0123456", 7);
+    cr_assert_eq(QEMB_OK, qemb__file_open("who", path, &fd, &size));
+    cr_expect_eq(size, 7);
+    cr_assert_eq(QEMB_OK, qemb__file_read("who", path, fd, 2, 5, target));
+    cr_expect_str_eq(target, "23456----");
+    cr_expect_eq(qemb__file_read("who", path, fd, 3, 10, target), QEMB_ERR_IO);
+    (void)snprintf(want, sizeof want, "who: %s: the file ends at byte 7, 6 bytes early", path);
+    cr_expect_str_eq(qemb_last_error(), want);
+    cr_assert_eq(QEMB_OK, qemb__file_read("who", path, fd, 7, 0, target));
+    (void)close(fd);
 }
