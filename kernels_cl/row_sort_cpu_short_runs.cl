@@ -2,7 +2,10 @@
  * row_sort_cpu_short.cl. */
 
 #if WIDE
-#define STORE_ROWS(row0, keys, to) vstore16((ulong16)(row0) + convert_ulong16(keys), 0, to)
+typedef struct __attribute__((packed)) loose_rows {
+    ulong16 v;
+} loose_rows;
+#define STORE_ROWS(row0, keys, to) ((__global loose_rows *)(to))->v = (ulong16)(row0) + convert_ulong16(keys)
 #else
 #define STORE_ROWS(row0, keys, to) STORE_LOOSE((uint16)((uint)(row0)) + (keys), to)
 #endif

@@ -107,7 +107,7 @@ I int any(const int4 a) { return (a.s0 | a.s1 | a.s2 | a.s3) < 0; }
     I T##n convert_##T##n(const ulong##n v) { return __builtin_convertvector(v, T##n); }                                  \
     I T##n convert_##T##n(const float##n v) { return __builtin_convertvector(v, T##n); }
 #define CONVERTS(T) CONVERT(T, 2) CONVERT(T, 4) CONVERT(T, 8) CONVERT(T, 16)
-CONVERTS(uchar) CONVERTS(ushort) CONVERTS(uint) CONVERTS(int) CONVERTS(float)
+CONVERTS(uchar) CONVERTS(ushort) CONVERTS(uint) CONVERTS(int) CONVERTS(ulong) CONVERTS(float)
 
 /* ---- atomics: work-items run one after the other */
 #define ATOMIC(name, T, space, next)                                       \
