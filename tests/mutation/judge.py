@@ -13,6 +13,7 @@ import threading
 
 import build
 
+LEFT_OUT = -1
 LEAST, TIMES = 2000, 10  # a test that takes so many milliseconds more than so many times its usual time has noticed
 
 
@@ -89,50 +90,59 @@ HOST = {"test_base", "test_math", "test_bad_calls", "test_fuzz", "test_edges"} |
 
 
 class Coverage:
-    """Which test reaches which mutant, and how long it takes. Kept for every program until it, or the mutants, change."""
+    """Which test reaches which mutant, and how long it takes. Kept for every program until it, or the sources, change."""
 
-    def __init__(self, made, programs, longest):
-        self.made, self.longest, self.usual, self.lock = made, longest, {}, threading.Lock()
+    def __init__(self, made, programs, longest, retry=False):
+        self.made, self.programs, self.longest, self.retry = made, programs, longest, retry
+        self.known, self.lock = {}, threading.Lock()  # (program, test) -> milliseconds; LEFT_OUT: longer than `longest`, or it fails
         self.folder = made.folder / "coverage"
         self.folder.mkdir(exist_ok=True)
-        self.programs = programs
-        whole = [made.folder, longest, *sorted(made.refused), *(t.text for t in made.texts.values()),
+        whole = [made.folder, *sorted(made.refused), *(t.text for t in made.texts.values()),
                  *(p.read_text() for p in sorted((made.tree / "tests").glob("support*")))]
-        self.mutants = hashlib.sha256("\n".join(map(str, whole)).encode()).hexdigest()
+        self.sources = hashlib.sha256("\n".join(map(str, whole)).encode()).hexdigest()
+
+    @property
+    def usual(self):
+        return {test: took for test, took in self.known.items() if took != LEFT_OUT}
 
     def key(self, program):
-        return self.mutants + hashlib.sha256((self.made.tree / "tests" / f"{program}.c").read_bytes()).hexdigest()
+        return self.sources + hashlib.sha256((self.made.tree / "tests" / f"{program}.c").read_bytes()).hexdigest()
 
     def file(self, program, test):
         return self.folder / f"{program}.{test.replace('/', '.')}"
 
-    def kept(self, program):
+    def load(self, program):
+        """What is known of a program; true where nothing is left to find out."""
         path = self.folder / f"{program}.tsv"
         lines = path.read_text().splitlines() if path.is_file() else []
         if not lines or lines[0] != self.key(program):
             return False
         for line in lines[1:]:
             test, took = line.split("\t")
-            self.usual[program, test] = int(took)
-        return True
+            self.known[program, test] = int(took)
+        return not (self.retry and any(self.known[k] == LEFT_OUT for k in self.known if k[0] == program))
 
     def record(self, servers, program):
         lines = [self.key(program)]
         for test in servers.tests(program):
-            path = self.file(program, test)
-            path.write_bytes(bytes(self.made.size))
-            verdict, took = servers.run(program, test, 0, int(self.longest * 1000), str(path))
-            if verdict == "pass" and took > 1000:  # once more, with the kernels compiled
-                verdict, took = servers.run(program, test, 0, int(self.longest * 1000), str(path))
-            if verdict == "pass":
-                lines.append(f"{test}\t{took}")
-                self.usual[program, test] = took
-            else:
-                print(f"left out: {program} {test} ({verdict} without a mutant, {took} ms)", flush=True)
+            took = self.known.get((program, test), LEFT_OUT)
+            if took == LEFT_OUT:
+                took = self.known[program, test] = self.time(servers, program, test)
+            lines.append(f"{test}\t{took}")
         (self.folder / f"{program}.tsv").write_text("\n".join(lines) + "\n")
 
+    def time(self, servers, program, test):
+        path = self.file(program, test)
+        path.write_bytes(bytes(self.made.size))
+        verdict, took = servers.run(program, test, 0, int(self.longest * 1000), str(path))
+        if verdict == "pass" and took > 1000:  # once more, with the kernels compiled
+            verdict, took = servers.run(program, test, 0, int(self.longest * 1000), str(path))
+        if verdict != "pass":
+            print(f"left out: {program} {test} ({verdict} without a mutant, {took} ms)", flush=True)
+        return took if verdict == "pass" else LEFT_OUT
+
     def measure(self, workers):
-        left = [p for p in sorted(self.programs, key=lambda p: (p in HOST, p)) if not self.kept(p)]
+        left = [p for p in sorted(self.programs, key=lambda p: (p in HOST, p)) if not self.load(p)]
 
         def work(servers):
             while left:
@@ -165,12 +175,13 @@ class Judge:
     def __init__(self, coverage, cap):
         self.coverage, self.cap = coverage, cap
         self.differs, self.passed = coverage.index()
+        self.usual = coverage.usual
         self.tried, self.lock = {}, threading.Lock()  # (file, program, test) -> [runs, kills]
 
     def order(self, m):
         def cost(test):
             runs, kills = self.tried.get((m.path, *test), (0, 0))
-            return (self.coverage.usual[test] + 3) * (runs + 2) / (kills + 1)
+            return (self.usual[test] + 3) * (runs + 2) / (kills + 1)
         with self.lock:
             return sorted(self.differs.get(m.number, ()), key=cost)
 
@@ -180,7 +191,7 @@ class Judge:
             return "survived", "no difference in any test" if m.number in self.passed else "not reached"
         spent = 0
         for program, test in self.order(m):
-            usual = self.coverage.usual[program, test]
+            usual = self.usual[program, test]
             if spent and spent + usual > self.cap * 1000:
                 continue
             verdict, took = servers.run(program, test, m.number, TIMES * usual + LEAST)

@@ -12,6 +12,7 @@ FILE      files or folders below src/ and kernels_cl/ (default: both whole)
 --quick   only the tests that need no device
 --cap     seconds of tests that a mutant may cost (20): one that is alive after them has survived
 --longest seconds that a test may take to be asked at all (20)
+--retry   tests that took longer, or failed, when they were first measured are measured again
 --programs  a pattern of the test programs that are asked
 --check   N of the verdicts are found out anew, each mutant compiled alone, and compared
 --one     one mutant by its name, FILE:LINE:COLUMN:OPERATOR, compiled alone, with the output of the test that judged it
@@ -149,7 +150,7 @@ class Pass:
         programs = [p for p in made.make() if re.fullmatch(self.args.programs, p) and (not self.args.quick or p in judge.HOST)]
         numbered = {m.name: m for t in whole for m in t.mutants if m.edits is not None}
         workers = [judge.Servers(made) for _ in range(self.args.jobs)]
-        coverage = judge.Coverage(made, programs, self.args.longest)
+        coverage = judge.Coverage(made, programs, self.args.longest, self.args.retry)
         coverage.measure(workers)
         print(f"[{time.monotonic() - self.began:.0f} s] {len(numbered)} mutants compiled, {len(coverage.usual)} tests", flush=True)
         asked = judge.Judge(coverage, self.args.cap)
@@ -205,7 +206,7 @@ def main():
     for name, kind, value in (("sample", int, 0), ("seed", int, 1), ("jobs", int, os.cpu_count() or 1), ("minutes", float, 0), ("cap", float, 20), ("longest", float, 20),
                               ("check", int, 0)):
         parser.add_argument(f"--{name}", type=kind, default=value)
-    for name in ("list", "resume", "again", "quick"):
+    for name in ("list", "resume", "again", "quick", "retry"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--folder", default=str(TOP / "build-mutation"))
     parser.add_argument("--programs", default=".*")
