@@ -94,7 +94,8 @@ static void bend_engine(qemb_context *ctx, qemb_status opened) {
     BEND(buffer_borrow)
     BEND(buffer_write)
     BEND(buffer_read)
-    BEND(buffer_upload) BEND(fence_wait) BEND(buffer_copy) BEND(prepare) BEND(row_update_prepare) BEND(packed_prepare)
+    BEND(buffer_upload)
+    BEND(fence_wait) BEND(buffer_copy) BEND(prepare) BEND(row_update_prepare) BEND(packed_prepare)
 #undef BEND
         ctx->ops = &e->ops;
 }
@@ -350,6 +351,9 @@ static qemb_status make_oddly(odd_things *o, qemb_mode mode, qemb_qconfig qconfi
     THEN(qemb_embedding_bag_from_float(qemb_embedding_as_bag(o->plain), &qconfig, &o->qat));
     THEN(qemb_optimizer_create(o->ctx, o->bag, &adagrad, &o->optimizer));
     THEN(qemb_embedding_bag_set_schedule(o->bag, QEMB_ALL_TABLES, 2, 1));
+    THEN(qemb_embedding_bag_set_progress(
+        qemb_embedding_as_bag(o->plain), 1,
+        &(qemb_table_progress){.eps = 1.0f, .observer_on = true, .fake_quant_from = 5, .observer_until = 3}));
     THEN(qemb_batch_create(o->ctx, &o->batch));
     THEN(qemb_buffer_create(o->ctx, 512, &o->buffer));
     return st;

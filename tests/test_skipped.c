@@ -104,3 +104,23 @@ Test(skipped, switched_off, .description = "forward: in each arithmetic, without
         close_things(&t);
     }
 }
+
+Test(skipped, switched_on,
+     .description = "set_progress: a table that kept no state because all of it was off gets it when its observer is on again") {
+    const qemb_table_progress wanted[] = {{.eps = 1.0f, .observer_on = true}, {.eps = 1.0f, .observer_on = false}};
+    for (size_t k = 0; k < SIZE(wanted); k++) {
+        qemb_context *ctx = NULL;
+        qemb_embedding_bag *bag = NULL;
+        qemb_table_progress got;
+        qemb_qconfig qconfig = qemb_qconfig_8bit();
+        qconfig.observer = QEMB_OBSERVER_MIN_MAX;
+        qconfig.observer_off = qconfig.fake_quant_off = true;
+        OK(qemb_context_create("reference", &ctx));
+        OK(qemb_embedding_bag_create(ctx, &(qemb_embedding_bag_desc){.num_embeddings = E, .embedding_dim = D, .qconfig = qconfig}, &bag));
+        OK(qemb_embedding_bag_set_progress(bag, 0, &wanted[k]));
+        OK(qemb_embedding_bag_get_progress(bag, 0, &got));
+        cr_expect(got.observer_on == wanted[k].observer_on && !got.fake_quant_on && got.observations == 0);
+        qemb_embedding_bag_destroy(bag);
+        qemb_context_destroy(ctx);
+    }
+}

@@ -89,7 +89,7 @@ set_source_files_properties(tests/support_layer.c tests/test_program_faults.c PR
 add_dependencies(test_fault_opencl fault_layer)
 if(TARGET test_program_faults)
   add_dependencies(test_program_faults fault_layer qemb_program)
-  set_tests_properties(test_program_faults PROPERTIES TIMEOUT 7200) # at night
+  set_tests_properties(test_program_faults test_program_calls PROPERTIES TIMEOUT 7200) # at night, and where lines are counted
 endif()
 # These walk over the same API with the same kernels: one after the other, so that each is compiled once.
 set_tests_properties(test_fault_opencl test_fault_memory test_bad_input PROPERTIES RESOURCE_LOCK walk)
