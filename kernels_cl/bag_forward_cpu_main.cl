@@ -49,10 +49,10 @@ static inline void forward_pair(const bag_view given, __global const q_table *t,
         PAIR_ADD(1, k)
     }
     if (MODE == Q_MODE_MEAN && count0 > 0) {
-        sum0 = q_div_lanes(sum0, (float)count0);
+        sum0 = divide16(sum0, (float16)((float)count0));
     }
     if (MODE == Q_MODE_MEAN && count1 > 0) {
-        sum1 = q_div_lanes(sum1, (float)count1);
+        sum1 = divide16(sum1, (float16)((float)count1));
     }
     vstore16(sum0, 0, out0);
     vstore16(sum1, 0, out1);
