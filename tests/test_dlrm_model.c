@@ -75,9 +75,11 @@ Test(dlrm_model, a_set_of_parameters_that_gives_wrong_products_is_refused_with_i
 }
 
 Test(dlrm_model, products_are_compiled_as_vectors_but_where_lanes_are_faster) {
-    cr_expect_null(dlrm_gemm_options("OpenCL 3.0 PoCL 3.1+debian  Linux, None+Asserts, RELOC, SPIR, LLVM 15.0.6, SLEEF, DISTRO, POCL_DEBUG"));
-    cr_expect_str_eq(dlrm_gemm_options("OpenCL 3.0 PoCL 5.0+debian  Linux, None+Asserts, RELOC, SPIR, LLVM 16.0.6, SLEEF, DISTRO, POCL_DEBUG"),
-                     "-DUSE_VECTOR_MAD=1 ");
+    cr_expect_null(
+        dlrm_gemm_options("OpenCL 3.0 PoCL 3.1+debian  Linux, None+Asserts, RELOC, SPIR, LLVM 15.0.6, SLEEF, DISTRO, POCL_DEBUG"));
+    cr_expect_str_eq(
+        dlrm_gemm_options("OpenCL 3.0 PoCL 5.0+debian  Linux, None+Asserts, RELOC, SPIR, LLVM 16.0.6, SLEEF, DISTRO, POCL_DEBUG"),
+        "-DUSE_VECTOR_MAD=1 ");
     cr_expect_str_eq(dlrm_gemm_options("OpenCL 3.0 LINUX"), "-DUSE_VECTOR_MAD=1 ");
 }
 

@@ -95,7 +95,8 @@ static void bend_engine(qemb_context *ctx, qemb_status opened) {
     BEND(buffer_write)
     BEND(buffer_read)
     BEND(buffer_upload)
-    BEND(fence_wait) BEND(buffer_copy) BEND(prepare) BEND(row_update_prepare) BEND(packed_prepare)
+    BEND(fence_wait)
+    BEND(buffer_copy) BEND(prepare) BEND(row_update_prepare) BEND(packed_prepare)
 #undef BEND
         ctx->ops = &e->ops;
 }

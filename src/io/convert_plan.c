@@ -91,8 +91,8 @@ static qemb_status add_table(qemb__convert *c, const qemb_tensor_view *v) {
     if (!t->has_text && length > 1) {
         t->name[length - 1] = '\0'; /* the dot */
     }
-    REQUIRE(v->shape[1] <= 1 << 20, QEMB_ERR_UNSUPPORTED,
-            "%s: %s: tensor '%.200s': %lld columns, at most 2^20", who, c->file->path, v->name, (long long)v->shape[1]);
+    REQUIRE(v->shape[1] <= 1 << 20, QEMB_ERR_UNSUPPORTED, "%s: %s: tensor '%.200s': %lld columns, at most 2^20", who, c->file->path,
+            v->name, (long long)v->shape[1]);
     c->total += (int64_t)v->bytes;
 done:
     return st;
