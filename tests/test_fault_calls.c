@@ -85,20 +85,23 @@ static void bend_engine(qemb_context *ctx, qemb_status opened) {
     bent_engine *e = &engines[strcmp(ctx->ops->name, "reference") == 0];
     e->real = ctx->ops;
     e->ops = *ctx->ops;
-#define BEND(name)    e->ops.name = e->ops.name ? bent_##name : NULL;
-#define X(name, type) BEND(name)
+#define BEND(name)    e->ops.name = e->ops.name ? bent_##name : NULL
+#define X(name, type) BEND(name);
     QEMB__OPERATIONS(X)
 #undef X
-    BEND(finish)
-    BEND(buffer_create)
-    BEND(buffer_borrow)
-    BEND(buffer_write)
-    BEND(buffer_read)
-    BEND(buffer_upload)
-    BEND(fence_wait)
-    BEND(buffer_copy) BEND(prepare) BEND(row_update_prepare) BEND(packed_prepare)
+    BEND(finish);
+    BEND(buffer_create);
+    BEND(buffer_borrow);
+    BEND(buffer_write);
+    BEND(buffer_read);
+    BEND(buffer_upload);
+    BEND(fence_wait);
+    BEND(buffer_copy);
+    BEND(prepare);
+    BEND(row_update_prepare);
+    BEND(packed_prepare);
 #undef BEND
-        ctx->ops = &e->ops;
+    ctx->ops = &e->ops;
 }
 
 #define depth control.depth
