@@ -1,7 +1,7 @@
 #!/bin/sh
 # mutation.sh - changes the library a token at a time and asks the tests whether they notice (tests/mutation/mutate.py).
 # sh tests/run.sh --mutation [FILE...]: every mutant of these files (all: hours). With the other lanes: a sample of 400 of src/base and src/io
-# shown to the tests that need no device (three minutes, most of it the build), with --nightly 2,000 of src/ shown to all.
+# shown to the tests that need no device (eight minutes), with --nightly 2,000 of src/ shown to all.
 # needs: python3 python3
 # needs: ninja ninja-build
 # needs: clang clang
