@@ -306,10 +306,12 @@ class Runner:
         want = freq_gradient(c, self.module, ids, offsets, psw, grad, bags, want.numpy())
         bag = np.repeat(np.arange(bags), ids.size // max(bags, 1)) if offsets is None else np.repeat(np.arange(bags), np.diff(offsets))
         least = 0.0
-        if c["scale_grad_by_freq"] and psw is not None:  # thirds of terms that may cancel: the error is relative to the terms
+        if c["scale_grad_by_freq"] and (psw is not None or c["mode"] == "mean"):  # thirds of terms that may cancel: the error is relative to the terms
             counts = np.maximum(np.bincount(ids, minlength=c["rows"]), 1)[:, None]
+            padding = c["padding_idx"] % c["rows"] if c["padding_idx"] is not None else -1
+            share = np.abs(np.asarray(psw).reshape(-1)) if psw is not None else 1.0 / np.maximum(np.bincount(bag[ids != padding], minlength=bags), 1)[bag]
             terms = np.zeros(want.shape)
-            np.add.at(terms, ids, np.abs(np.asarray(psw).reshape(-1)[:, None] * grad[bag]))
+            np.add.at(terms, ids, np.abs(share[:, None] * grad[bag]))
             least = 1e-5 * np.abs(want).max(initial=0.0) + (counts + 2) * 2.0 ** -24 * terms / counts
         compare("grad_weight", dense, want, 1e-5, least)
         if c["scale_grad_by_freq"]:  # the optimisers are compared on one gradient
@@ -337,6 +339,15 @@ class Runner:
             top = np.sort(rows[used[used != padding]], axis=0)[-2:]
             if len(top) == 2 and (top[1] - top[0] <= 1e-5 * np.abs(top[1])).any():
                 raise Kink
+
+    def meets_a_tie(self, rows, ids):
+        """PyTorch rounds (code - zero point) * scale to double and then to float, qemb once: they differ where the double is a tie of floats."""
+        scale, zero = (x.detach().numpy()[ids, None] for x in (self.quantiser.scale, self.quantiser.zero_point.float()))
+        inverse = np.float32(1) / scale
+        code = np.rint((rows.astype(np.float64) * inverse + zero).astype(np.float32))
+        code = np.clip(code, self.c["quant_min"], self.c["quant_max"]).astype(np.float64)
+        product = (code - zero) * scale.astype(np.float64)
+        return bool(((product.view(np.int64) & 0x1FFFFFFF) == 0x10000000).any())
 
     def is_exact(self, dense, want, clipped):
         """Whether the update has the same roundings in both programs."""
@@ -381,8 +392,12 @@ class Runner:
         taken["grad_weight"] = (weight.grad.to_dense() if weight.grad.is_sparse else weight.grad).numpy().copy()
         taken["grad_per_sample_weights"] = weights.grad.numpy().reshape(-1).copy() if weights is not None else None
         got = self.ours.forward(ids, taken["offsets"], psw, bags, ids.size // bags if bags else 0)
-        compare("output", got, output.detach().numpy(), 2e-6 if c["max_norm"] is not None else None,
-                c["max_norm"] or 0.0)
+        try:
+            compare("output", got, output.detach().numpy(), 2e-6 if c["max_norm"] is not None else None, c["max_norm"] or 0.0)
+        except AssertionError:
+            if self.fake_quant_on and self.meets_a_tie(taken["weight"][np.unique(ids)], np.unique(ids)):
+                raise Kink from None
+            raise
         clipped = c["max_norm"] is not None and not self.fake_quant_on
         if not (clipped and c["observer"] == "memoryless"):  # it keeps no statistics of rows that the forward itself has clipped
             self.observers("after the forward")
@@ -468,7 +483,7 @@ def main():
         elif options.replay and c["values"] == "normal":
             saved += 1
             case_file.save(os.path.join(folder, f"{k:06}.safetensors"), c, runner, True)
-    if options.replay:
+    if options.replay and (saved or options.only is None):
         text, good = replay(options.replay, options.device, folder)
         print(f"{saved} saved and replayed: {text}")
         failed += not good
