@@ -239,32 +239,30 @@ static qemb_status read_log(void) {
     return st;
 }
 
-static qemb_status feed(void) {
-    qemb_click_generator *generator = NULL;
+/* Two batches with a rewind between them. */
+static qemb_status feed_from(const qemb_click_feed_desc *desc) {
     qemb_click_feed *made = NULL;
     qemb_click_batch batch;
-    qemb_status st = qemb_click_generator_create(&(qemb_click_generator_desc){.scale = 0.0001}, &generator);
-    st = st == QEMB_OK
-             ? qemb_click_feed_create(&(qemb_click_feed_desc){.generator = generator, .row_count = ROWS, .capacity = BATCH}, &made)
-             : st;
+    qemb_status st = qemb_click_feed_create(desc, &made);
     st = st == QEMB_OK ? qemb_click_feed_next(made, &batch) : st;
     st = st == QEMB_OK ? qemb_click_feed_rewind(made) : st;
     st = st == QEMB_OK ? qemb_click_feed_next(made, &batch) : st;
     qemb_click_feed_destroy(made);
+    return st;
+}
+
+static qemb_status feed(void) {
+    qemb_click_generator *generator = NULL;
+    qemb_status st = qemb_click_generator_create(&(qemb_click_generator_desc){.scale = 0.0001}, &generator);
+    st = st == QEMB_OK ? feed_from(&(qemb_click_feed_desc){.generator = generator, .row_count = ROWS, .capacity = BATCH}) : st;
     qemb_click_generator_destroy(generator);
     return st;
 }
 
 static qemb_status feed_of_log(void) {
     qemb_click_reader *reader = NULL;
-    qemb_click_feed *made = NULL;
-    qemb_click_batch batch;
     qemb_status st = qemb_click_reader_open(&(qemb_click_desc){.path = support_path("log")}, &reader);
-    st = st == QEMB_OK ? qemb_click_feed_create(&(qemb_click_feed_desc){.reader = reader, .capacity = BATCH}, &made) : st;
-    st = st == QEMB_OK ? qemb_click_feed_next(made, &batch) : st;
-    st = st == QEMB_OK ? qemb_click_feed_rewind(made) : st;
-    st = st == QEMB_OK ? qemb_click_feed_next(made, &batch) : st;
-    qemb_click_feed_destroy(made);
+    st = st == QEMB_OK ? feed_from(&(qemb_click_feed_desc){.reader = reader, .capacity = BATCH}) : st;
     qemb_click_reader_close(reader);
     return st;
 }
